@@ -1,0 +1,1 @@
+"""Middleware that ships with mailstack: one file, one middleware, its docstring the manual."""
