@@ -1,0 +1,185 @@
+"""The load: one thread, non-blocking sockets, a selector. It trusts nothing: every reply must carry the expected code.
+
+`converse` holds a number of equal conversations, some at a time, and returns what was accepted; `hold=True` leaves the
+connections open instead of ending them, for whoever counts memory. An unexpected reply, an early end or 30 s of silence
+raises Refused with the server's own words.
+"""
+
+import errno
+import os
+import selectors
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .workload import Step
+
+SILENCE = 30.0
+READ = 65536
+WRITE = 262144
+READ_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
+
+
+class Refused(Exception):
+    """The server did not answer as the workload expects; the text says what it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """accepted: messages that the server took. held: connections left open; the caller closes them."""
+
+    accepted: int
+    held: list[socket.socket]
+
+
+def connect(port: int) -> socket.socket:
+    """A non-blocking socket to 127.0.0.1, connected or about to be; a failure shows at the first read."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    code = connection.connect_ex(("127.0.0.1", port))
+    if code not in (0, errno.EINPROGRESS):
+        connection.close()
+        raise Refused(f"no connection to port {port}: {os.strerror(code)}")
+    return connection
+
+
+class Conversation:
+    """One connection and its place in the steps."""
+
+    __slots__ = ("accepted", "at", "finished", "heard", "hold", "pending", "socket", "steps")
+
+    def __init__(self, port: int, steps: Sequence[Step], hold: bool) -> None:
+        self.socket = connect(port)
+        self.steps = steps
+        self.hold = hold
+        self.at = 0
+        self.accepted = 0
+        self.heard = b""
+        self.pending = memoryview(b"")
+        self.finished = False
+
+    def write(self) -> None:
+        """Send what the socket takes; the rest stays pending."""
+        try:
+            while self.pending:
+                self.pending = self.pending[self.socket.send(self.pending[:WRITE]) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.read_last_words(error)
+
+    def read(self) -> None:
+        """Take replies; once all that this step awaits are there, go on with the next step."""
+        try:
+            data = self.socket.recv(READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise self.refused(f"broke the connection: {error}") from error
+        if not data:
+            self.end_of_file()
+            return
+        self.heard = self.heard + data if self.heard else data
+        if self.heard.endswith(b"\n"):
+            self.judge()
+
+    def judge(self) -> None:
+        if self.at == len(self.steps):
+            raise self.refused("went on after its last reply")
+        step = self.steps[self.at]
+        replies = [line[:3] for line in self.heard.split(b"\r\n") if line[3:4] == b" "]
+        if replies != list(step.expect[: len(replies)]):
+            raise self.refused("gave an unexpected reply")
+        if len(replies) == len(step.expect):
+            self.advance(step)
+
+    def advance(self, step: Step) -> None:
+        self.heard = b""
+        self.accepted += step.accepts
+        self.at += 1
+        if self.at < len(self.steps):
+            self.pending = memoryview(self.steps[self.at].send)
+            self.write()
+        else:
+            self.finished = self.hold
+
+    def end_of_file(self) -> None:
+        """After QUIT's reply the server closes first; anywhere else it is a fault."""
+        if self.at < len(self.steps):
+            raise self.refused("closed the connection")
+        self.finished = True
+
+    def read_last_words(self, error: OSError) -> None:
+        try:
+            self.heard += self.socket.recv(READ)
+        except OSError:
+            pass
+        raise self.refused(f"broke the connection: {error}") from error
+
+    def refused(self, what: str) -> Refused:
+        awaited = b" ".join(self.steps[self.at].expect).decode() if self.at < len(self.steps) else "the end"
+        return Refused(f"the server {what} at step {self.at}; awaited {awaited}, heard {self.heard[:2000]!r}")
+
+
+class Crowd:
+    """The conversations under way, and those yet to come."""
+
+    __slots__ = ("accepted", "held", "hold", "port", "selector", "steps", "waiting")
+
+    def __init__(self, port: int, steps: Sequence[Step], waiting: int, hold: bool) -> None:
+        self.port = port
+        self.steps = steps
+        self.waiting = waiting
+        self.hold = hold
+        self.accepted = 0
+        self.held: list[socket.socket] = []
+        self.selector = selectors.DefaultSelector()
+
+    def start(self) -> None:
+        """Begin one more conversation, if there is one to come."""
+        if self.waiting:
+            self.waiting -= 1
+            conversation = Conversation(self.port, self.steps, self.hold)
+            self.selector.register(conversation.socket, selectors.EVENT_READ, conversation)
+
+    def settle(self, conversation: Conversation) -> None:
+        """A conversation is over: count it, and let the next one begin."""
+        self.selector.unregister(conversation.socket)
+        self.accepted += conversation.accepted
+        if self.hold:
+            self.held.append(conversation.socket)
+        else:
+            conversation.socket.close()
+        self.start()
+
+    def serve(self, key: selectors.SelectorKey, events: int) -> None:
+        conversation: Conversation = key.data
+        if events & selectors.EVENT_WRITE:
+            conversation.write()
+        if events & selectors.EVENT_READ:
+            conversation.read()
+        if conversation.finished:
+            self.settle(conversation)
+            return
+        wanted = READ_WRITE if conversation.pending else selectors.EVENT_READ
+        if wanted != key.events:
+            self.selector.modify(conversation.socket, wanted, conversation)
+
+    def run(self) -> None:
+        while self.selector.get_map():
+            ready = self.selector.select(SILENCE)
+            if not ready:
+                raise Refused(f"silence for {SILENCE:.0f} s in {len(self.selector.get_map())} conversations")
+            for key, events in ready:
+                self.serve(key, events)
+
+
+def converse(port: int, steps: Sequence[Step], conversations: int, parallel: int, hold: bool = False) -> Outcome:
+    """Hold `conversations` conversations with 127.0.0.1:port, `parallel` at a time."""
+    crowd = Crowd(port, steps, conversations, hold)
+    with crowd.selector:
+        for _ in range(parallel):
+            crowd.start()
+        crowd.run()
+    return Outcome(crowd.accepted, crowd.held)

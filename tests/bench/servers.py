@@ -1,0 +1,48 @@
+"""Who takes part: the rival on two event loops, and mailstack empty and with 20 cheap middlewares on three backends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .process import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server to measure. `arguments` follow `python -m`; `ours` takes --log."""
+
+    name: str
+    arguments: tuple[str, ...]
+    backend: str
+    entries: int | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.entries is not None
+
+    def start(self, log: bool = False) -> Process:
+        return Process(self.name, [*self.arguments, *(["--log"] if log and self.ours else [])])
+
+
+def rival(backend: str) -> Contestant:
+    return Contestant(f"aiosmtpd-{backend}", ("tests.bench.server_aiosmtpd", backend), backend)
+
+
+def ours(backend: str, entries: int) -> Contestant:
+    name = f"{'full' if entries else 'empty'}-{backend}"
+    return Contestant(name, ("tests.bench.server_mailstack", backend, "--entries", str(entries)), backend, entries)
+
+
+BASELINE = rival("asyncio")
+CONTESTANTS = (
+    BASELINE,
+    rival("uvloop"),
+    *(ours(backend, entries) for backend in ("asyncio", "uvloop", "trio") for entries in (0, 20)),
+)
+
+
+def chosen(words: Sequence[str]) -> list[Contestant]:
+    """Those whose name contains one of the words, and always the baseline; ValueError if a word matches none."""
+    for word in words:
+        if not any(word in contestant.name for contestant in CONTESTANTS):
+            raise ValueError(f"no server is called {word!r}; there are {', '.join(each.name for each in CONTESTANTS)}")
+    return [each for each in CONTESTANTS if not words or each is BASELINE or any(word in each.name for word in words)]
