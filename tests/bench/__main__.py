@@ -51,7 +51,7 @@ def preface(console: Console, how: Plan) -> None:
     apart = f"servers on CPU {SERVER_CPU}, generator on CPU {GENERATOR_CPU}" if SERVER_CPU is not None else "not pinned"
     logging = "our servers log each session" if how.log else "nobody logs per message"
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
-    console.print(f"{apart}; {logging}; {how.rounds} rounds, median; ratio to {BASELINE.name}, more is better")
+    console.print(f"{apart}; {logging}; median of {how.rounds}; ratio to {BASELINE.name}, more is better")
 
 
 def run(options: argparse.Namespace, contestants: Sequence[Contestant], console: Console) -> dict[str, list[Summary]]:

@@ -7,6 +7,7 @@ standard error is kept and shown when it dies before its time.
 import os
 import resource
 import select
+import socket
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,7 @@ class Process:
             )
         try:
             self.port = self.read_port()
+            self.wait_until_open()
         except BaseException:
             self.stop()
             raise
@@ -82,6 +84,18 @@ class Process:
         if not line.strip().isdigit():
             raise Died(f"{self.name} did not start: {line!r}\n{self.complaint()}")
         return int(line)
+
+    def wait_until_open(self) -> None:
+        """The port is printed as soon as it is known; the server may need a moment more to listen."""
+        end = time.monotonic() + START
+        while time.monotonic() < end and self.popen.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), START).close()
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+            else:
+                return
+        raise Died(f"{self.name} does not listen on port {self.port}\n{self.complaint()}")
 
     def complaint(self) -> str:
         """The end of what it wrote to standard error."""

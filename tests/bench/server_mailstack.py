@@ -1,0 +1,33 @@
+"""Ourselves as a process: cheap middlewares, one that vouches, and discard. Logs nothing unless told to."""
+
+import argparse
+import socket
+
+from mailstack import Listener, Server, Stack, log
+from mailstack.handlers import discard
+
+from .cheap import Vouch, cheap
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("backend", choices=("asyncio", "uvloop", "trio"))
+    parser.add_argument("--entries", type=int, default=0)
+    parser.add_argument("--log", action="store_true")
+    options = parser.parse_args()
+    log.configure("info" if options.log else "error", "json")
+    port = free_port()
+    print(port, flush=True)
+    stack = Stack(*cheap(options.entries), Vouch(), discard.Discard())
+    Server(stack, listeners=[Listener(f"127.0.0.1:{port}")], hostname="bench.example").run(backend=options.backend)
+
+
+if __name__ == "__main__":
+    main()
