@@ -11,11 +11,12 @@ import selectors
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from .workload import Step
 
 SILENCE = 30.0
-READ = 65536
+READ = 4096
 WRITE = 262144
 READ_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
 
@@ -42,6 +43,13 @@ def connect(port: int) -> socket.socket:
         connection.close()
         raise Refused(f"no connection to port {port}: {os.strerror(code)}")
     return connection
+
+
+def final_codes(heard: bytes) -> list[bytes]:
+    """The code of each complete reply, continuation lines left out (RFC 5321 4.2.1). Mostly it is one line."""
+    if heard[3:4] == b" " and heard.count(b"\n") == 1:
+        return [heard[:3]]
+    return [line[:3] for line in heard.split(b"\r\n") if line[3:4] == b" "]
 
 
 class Conversation:
@@ -88,7 +96,7 @@ class Conversation:
         if self.at == len(self.steps):
             raise self.refused("went on after its last reply")
         step = self.steps[self.at]
-        replies = [line[:3] for line in self.heard.split(b"\r\n") if line[3:4] == b" "]
+        replies = final_codes(self.heard)
         if replies != list(step.expect[: len(replies)]):
             raise self.refused("gave an unexpected reply")
         if len(replies) == len(step.expect):
@@ -99,10 +107,20 @@ class Conversation:
         self.accepted += step.accepts
         self.at += 1
         if self.at < len(self.steps):
-            self.pending = memoryview(self.steps[self.at].send)
-            self.write()
+            self.begin(self.steps[self.at].send)
         else:
             self.finished = self.hold
+
+    def begin(self, data: bytes) -> None:
+        """Most writes go out whole."""
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.read_last_words(error)
+        if sent < len(data):
+            self.pending = memoryview(data)[sent:]
 
     def end_of_file(self) -> None:
         """After QUIT's reply the server closes first; anywhere else it is a fault."""
@@ -110,7 +128,7 @@ class Conversation:
             raise self.refused("closed the connection")
         self.finished = True
 
-    def read_last_words(self, error: OSError) -> None:
+    def read_last_words(self, error: OSError) -> NoReturn:
         try:
             self.heard += self.socket.recv(READ)
         except OSError:

@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from . import workload
-from .generator import Refused, converse
+from .generator import Outcome, Refused, converse
 from .process import Process
 from .servers import Contestant
-from .workload import Workload
+from .workload import Step, Workload
 
 SETTLE = 0.1
 CROWD_SETTLE = 0.5
@@ -50,10 +50,18 @@ def running(contestants: Sequence[Contestant], log: bool) -> Iterator[list[tuple
         yield started
 
 
+def talk(process: Process, steps: Sequence[Step], conversations: int, parallel: int, hold: bool = False) -> Outcome:
+    """converse(), with the server's name and its standard error in a refusal."""
+    try:
+        return converse(process.port, steps, conversations, parallel, hold)
+    except Refused as error:
+        raise Refused(f"{process.name}: {error}\n{process.complaint()}") from error
+
+
 def shoot(process: Process, load: Workload, messages: int) -> Run:
     conversations = max(1, round(messages / load.messages))
     before, begin = process.cpu_seconds(), time.monotonic()
-    accepted = converse(process.port, load.steps, conversations, load.parallel).accepted
+    accepted = talk(process, load.steps, conversations, load.parallel).accepted
     elapsed = time.monotonic() - begin
     time.sleep(SETTLE)
     spent = process.cpu_seconds() - before
@@ -80,10 +88,10 @@ def measure_timed(load: Workload, contestants: Sequence[Contestant], plan: Plan,
 def gather(process: Process, crowd: int) -> Run:
     """Memory growth per connection that said EHLO and then nothing. A few came and went before, so that first-use costs
     are not counted."""
-    converse(process.port, [*workload.opening(), workload.GOODBYE], 20, 20)
+    talk(process, [*workload.opening(), workload.GOODBYE], 20, 20)
     time.sleep(CROWD_SETTLE)
     before = process.rss_kib()
-    held = converse(process.port, workload.opening(), crowd, 20, hold=True).held
+    held = talk(process, workload.opening(), crowd, 20, hold=True).held
     time.sleep(CROWD_SETTLE)
     after = process.rss_kib()
     for connection in held:
