@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Literal, TextIO
 
 import structlog
@@ -49,7 +50,7 @@ _threshold = 0  # 0: not configured, the standard library's logger decides
 def enabled(level: Level) -> bool:
     """Whether an event of this level would be written; cheap enough for each line of a conversation."""
     rank = _RANK[level]
-    return rank >= _threshold and (_threshold > 0 or _standard.isEnabledFor(rank))
+    return rank >= _threshold if _threshold else _standard.isEnabledFor(rank)
 
 
 def debug(event: str, /, **fields: object) -> None:
@@ -109,12 +110,15 @@ def reset() -> None:
 
 
 def _to_standard(level: Level, event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
-    """Into the application's own logging; the frame that it shows is the one that called this module's function."""
+    """Into the application's own logging: one readable line, and `record.fields` for handlers that write fields.
+
+    The place that the record shows is the one that called `info` and its kin.
+    """
     rank = _RANK[level]
     if _standard.isEnabledFor(rank):
         record = _tidy(fields)
         message = " ".join([_escape(_text(event)), *map(_pair, record, record.values())])
-        _standard.log(rank, message, exc_info=error, stacklevel=3)
+        _standard.log(rank, message, exc_info=error, stacklevel=3, extra={"fields": record})
 
 
 def _to_stream(render: Renderer, write: Callable[[str], None]) -> Sink:
@@ -124,11 +128,18 @@ def _to_stream(render: Renderer, write: Callable[[str], None]) -> Sink:
             record["error"] = _text(f"{type(error).__name__}: {_text(error)}")
             record["exception"] = _traceback(error)
         try:
-            write(render(None, level, record))
-        except (OSError, ValueError):
+            _write(write, render(None, level, record))
+        except Exception:
             pass  # a stderr that is closed, full or gone must not take the server with it
 
     return emit
+
+
+def _write(write: Callable[[str], None], line: str) -> None:
+    try:
+        write(line)
+    except UnicodeEncodeError:  # a stream that is not UTF-8
+        write(line.encode("ascii", "backslashreplace").decode())
 
 
 _emit: Sink = _to_standard
@@ -140,7 +151,11 @@ class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level: Level = "error" if record.levelno >= logging.ERROR else "warning"
         error = record.exc_info[1] if record.exc_info else None
-        _emit(level, record.getMessage(), {"logger": record.name}, error)
+        try:
+            message = record.getMessage()
+        except Exception:  # arguments that do not fit
+            message = str(record.msg)
+        _emit(level, message, {"logger": record.name}, error)
 
 
 _LIBRARIES = _Libraries()
@@ -169,8 +184,8 @@ def _traceback(error: BaseException) -> str:
 
 # Fields ------------------------------------------------------------------------------------------------------------
 
-_SECRET = re.compile(r"(?:.*[_-])?(?:password|secret|credentials|token|authorization|response)", re.IGNORECASE)
-_TAKEN = frozenset(("timestamp", "level", "event", "error", "exception"))
+_SECRET = re.compile(r"(?:^|[\W_])(?:password|secret|credentials|token|authorization|response)\Z", re.IGNORECASE)
+_TAKEN = frozenset(("timestamp", "level", "event", "exception", "exc_info", "stack"))  # ours and the console renderer's
 
 
 def _tidy(fields: Mapping[str, object]) -> dict[str, Plain]:
@@ -182,17 +197,16 @@ def _tidy(fields: Mapping[str, object]) -> dict[str, Plain]:
 def _key(name: str) -> tuple[str, bool]:
     """The key as written, and whether what it names is a secret."""
     key = _UNSAFE_IN_KEY.sub(_code, _cut(name)) or "_"
-    return f"{key}_" if key in _TAKEN else key, bool(_SECRET.fullmatch(name))
+    return f"{key}_" if key in _TAKEN else key, bool(_SECRET.search(name))
 
 
 def _plain(value: object) -> Plain:
-    kind = type(value)
-    if kind is str:
-        return value if len(value) <= LONGEST_VALUE else _cut(value)  # type: ignore[arg-type, return-value]
-    if value is None or kind is bool or (kind is int and -(2**63) <= value < 2**63):  # type: ignore[operator]
-        return value  # type: ignore[return-value]
-    if kind is float and math.isfinite(value):  # type: ignore[arg-type]
-        return round(value, 6)  # type: ignore[call-overload, no-any-return]
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_VALUE else _cut(value)
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return round(value, 6)
     return _text(value)
 
 
@@ -208,9 +222,9 @@ def _described(value: object) -> str:
         case bytes() | bytearray() | memoryview():
             return bytes(value[: LONGEST_VALUE + 1]).decode("utf-8", "backslashreplace")
         case list() | tuple() | set() | frozenset():
-            return ",".join(str(item) for item in value)
+            return ",".join(str(item) for item in islice(value, LONGEST_VALUE))
         case Mapping():
-            tidy = _tidy({str(key): item for key, item in value.items()})
+            tidy = _tidy({str(key): item for key, item in islice(value.items(), LONGEST_VALUE)})
             return ",".join(f"{key}={item}" for key, item in tidy.items())
         case _:
             return str(value)
@@ -226,7 +240,7 @@ def _cut(text: str) -> str:
 _RANGES = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSAFE = re.compile(f"[{_RANGES}]")
 _UNSAFE_IN_KEY = re.compile(f'[{_RANGES} ="\\\\]')
-_NOT_BARE = re.compile(r'[\s="\\]')
+_BARE = re.compile(r"[!#-<>-\[\]-~]+").fullmatch  # printable ASCII without space " = \
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -246,9 +260,9 @@ _WORDS = {True: "true", False: "false", None: "null"}
 
 def _pair(key: str, value: Plain) -> str:
     """key=value as logfmt readers decode it: quoted where needed, escapes as in JSON."""
-    if type(value) is not str:
-        return f"{key}={_WORDS[value] if value is None or type(value) is bool else value}"
-    if value and value.isprintable() and not _NOT_BARE.search(value):
+    if not isinstance(value, str):
+        return f"{key}={_WORDS[value] if value is None or isinstance(value, bool) else value}"
+    if _BARE(value):
         return f"{key}={value}"
     quoted = _escape(value.replace("\\", "\\\\").replace('"', '\\"'))
     return f'{key}="{quoted}"'
@@ -271,7 +285,7 @@ def _console(stream: TextIO) -> Renderer:
     render = structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"), sort_keys=False)
 
     def lines(_: object, level: str, record: dict[str, Plain]) -> str:
-        safe = {key: _escape(value) if type(value) is str else value for key, value in record.items()}
+        safe = {key: _escape(value) if isinstance(value, str) else value for key, value in record.items()}
         if "exception" in record:
             safe["exception"] = "\n".join(map(_escape, str(record["exception"]).split("\n")))
         return str(render(None, level, safe))

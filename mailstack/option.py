@@ -282,9 +282,9 @@ def _host(host: str, value: object, name: str) -> str:
         found = None
     if found is not None and bracketed == (found.version == 6):
         return str(found)
-    if ":" in host and not bracketed:
+    if ":" in host and not host.startswith("["):
         _refuse(name, value, "has an IPv6 address without brackets", 'write "[2001:db8::1]:25"')
-    if bracketed:
+    if host.startswith("["):
         _refuse(name, value, "has no IPv6 address between its brackets", _SOCKET_REMEDY)
     canonical = _domain(host)
     if (
