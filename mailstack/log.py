@@ -49,8 +49,7 @@ _threshold = 0  # 0: not configured, the standard library's logger decides
 
 def enabled(level: Level) -> bool:
     """Whether an event of this level would be written; cheap enough for each line of a conversation."""
-    rank = _RANK[level]
-    return rank >= _threshold if _threshold else _standard.isEnabledFor(rank)
+    return _RANK[level] >= _threshold if _threshold else _standard.isEnabledFor(_RANK[level])
 
 
 def debug(event: str, /, **fields: object) -> None:

@@ -348,8 +348,9 @@ def test_warnings_of_libraries_come_along() -> None:
     logging.getLogger("some.library").info("quiet")
     logging.getLogger("some.library").warning("slow: %s\n", 5)
     logging.getLogger("some.library").error("broken", exc_info=ValueError("no"))
-    misfit_record = logging.makeLogRecord({"msg": "misfit: %d", "args": ("five",)})
-    logging.getLogger().handlers[-1].handle(misfit_record)  # ours alone: pytest's own refuses such a record
+    misfit_record = logging.makeLogRecord({"levelno": logging.WARNING, "msg": "misfit: %d", "args": ("five",)})
+    (ours,) = (handler for handler in logging.getLogger().handlers if type(handler).__module__ == log.__name__)
+    ours.handle(misfit_record)  # ours alone: pytest's own handler refuses such a record
     slow, broken, misfit = map(json.loads, stream.getvalue().splitlines())
     assert (slow["level"], slow["event"], slow["logger"]) == ("warning", "slow: 5\n", "some.library")
     assert (broken["level"], broken["error"]) == ("error", "ValueError: no")
