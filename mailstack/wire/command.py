@@ -255,10 +255,6 @@ PARAMETERS: Final[Mapping[tuple[str, str], Parameter]] = MappingProxyType(
     }
 )
 
-# Values that another keyword brings than the parameter's own (RFC 3030 §3).
-_VALUE_KEYWORDS: Final[Mapping[tuple[str, object], str]] = {("BODY", "BINARYMIME"): "BINARYMIME"}
-
-
 # The line.
 
 _UNKNOWN: Final = Reply(500, "command not recognised", status="5.5.2")
@@ -279,8 +275,7 @@ _CHUNK_LOST: Final = Reply(501, "the syntax is BDAT size [LAST]", close=True)
 
 _VERB: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,19}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-_BLANKS: Final = re.compile(r"[ \t]+")
-_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00- =\x7f]+))?")  # RFC 5321 §4.1.2
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([^\x00- =\x7f]++))?")  # RFC 5321 §4.1.2
 
 
 _Offered = Container[str]
@@ -346,7 +341,7 @@ def _parse_mail(verb: str, argument: str, offered: _Offered, parameters: _Parame
     if argument[:5].upper() != "FROM:":
         raise CommandError(_MAIL_SYNTAX)
     sender, rest = _parse_path(argument[5:], null=True, status="5.1.7")
-    if sender.postmaster:
+    if not sender.domain and sender.postmaster:
         raise CommandError(_BARE_SENDER)
     if not rest:
         if not plain:
@@ -355,6 +350,8 @@ def _parse_mail(verb: str, argument: str, offered: _Offered, parameters: _Parame
     values = _parse_parameters(verb, rest, offered, parameters)
     if not plain and "SMTPUTF8" not in values:
         raise CommandError(_NEEDS_UTF8)
+    if values.get("BODY") == "BINARYMIME" and "BINARYMIME" not in offered:  # a keyword of its own: RFC 3030 §3
+        raise CommandError(_PARAMETER_UNKNOWN)
     return Mail(sender, values)
 
 
@@ -380,11 +377,12 @@ def _parse_path(text: str, *, null: bool, status: str) -> tuple[Address, str]:
 
 def _parse_parameters(verb: str, text: str, offered: _Offered, parameters: _Parameters) -> Mapping[str, Any]:
     values: dict[str, object] = {}
-    for word in _BLANKS.split(text.strip(" \t")):
+    for word in text.split():
         matched = _PARAMETER.fullmatch(word)
         if matched is None:
             raise CommandError(_PARAMETER_SYNTAX)
-        name, value = matched[1].upper(), matched[2]
+        name, value = matched.groups()
+        name = name.upper()
         if name in values:
             raise CommandError(_PARAMETER_TWICE)
         values[name] = _parse_value(parameters.get((verb, name)), value, offered)
@@ -393,9 +391,6 @@ def _parse_parameters(verb: str, text: str, offered: _Offered, parameters: _Para
 
 def _parse_value(parameter: Parameter | None, value: str | None, offered: _Offered) -> object:
     if parameter is None or parameter.keyword not in offered:
-        raise CommandError(_PARAMETER_UNKNOWN)
-    needed = _VALUE_KEYWORDS.get((parameter.name, (value or "").upper()))
-    if needed is not None and needed not in offered:
         raise CommandError(_PARAMETER_UNKNOWN)
     try:
         return parameter.parse(value)

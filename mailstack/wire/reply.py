@@ -153,11 +153,8 @@ class Reply:
 
 def _fold(text: str) -> list[str]:
     """The lines of a text, printable and short enough, at least one and at most `_LINES`."""
-    lines = [
-        piece
-        for line in _BREAK.split(text.strip("\r\n"), maxsplit=_LINES)[:_LINES]
-        for piece in _pieces(_UNPRINTABLE.sub("?", line))
-    ]
+    text = text.strip("\r\n")[: _LINES * _LINE]  # whatever its author did, the work is bounded
+    lines = [piece for line in _BREAK.split(text)[:_LINES] for piece in _pieces(_UNPRINTABLE.sub("?", line))]
     return lines[:_LINES]
 
 
