@@ -86,7 +86,8 @@ class Process:
         return int(line)
 
     def wait_until_open(self) -> None:
-        """The port is printed as soon as it is known; the server may need a moment more to listen."""
+        """The port is printed as soon as it is known; the server may need a moment more to listen. README.md, "What the
+        figures mean", tells why every server sees this client that leaves without a word."""
         end = time.monotonic() + START
         while time.monotonic() < end and self.popen.poll() is None:
             try:
