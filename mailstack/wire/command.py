@@ -297,7 +297,7 @@ def parse_command(
     text = _decode(line)
     verb, _, argument = text.partition(" ")
     if not verb.isascii():  # before upper(): "ſ" becomes "S"
-        raise CommandError(_NON_ASCII)
+        raise _unreadable(text, _NON_ASCII)
     verb = verb.upper()
     parse = _VERBS.get(verb, _parse_command)
     return parse(verb, argument.strip(" \t"), offered, parameters, utf8)
@@ -307,19 +307,20 @@ def _decode(line: bytes) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        raise CommandError(_unreadable(line)) from None
+        raise _unreadable(line.decode("ascii", "replace"), _OCTETS) from None
     if not text.isprintable() and _CONTROL.search(text):
-        raise CommandError(_unreadable(line))
+        raise _unreadable(text, _OCTETS)
     return text
 
 
-def _unreadable(line: bytes) -> Reply:
-    return _CHUNK_LOST if line.lstrip()[:4].upper() == b"BDAT" else _OCTETS
+def _unreadable(text: str, reply: Reply) -> CommandError:
+    """The error for a line without a sound verb, or with unsound octets. What looks like BDAT has octets behind it."""
+    return CommandError(_CHUNK_LOST if text.lstrip()[:4].upper() == "BDAT" else reply)
 
 
 def _parse_command(verb: str, argument: str, offered: _Offered, parameters: _Parameters, utf8: bool) -> Command:
     if not _VERB.fullmatch(verb):
-        raise CommandError(_UNKNOWN)
+        raise _unreadable(f"{verb} {argument}", _UNKNOWN)
     if not argument.isascii():
         raise CommandError(_NON_ASCII)
     return Command(verb, argument)

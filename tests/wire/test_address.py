@@ -133,6 +133,7 @@ REFUSED = [
     "<foo@☃\ufe0f.example>",
     "<foo@" + "ü" * 64 + ".example>",
     "<@☃\ufe0f.example:foo@x.org>",
+    "<" + "a" * 64 + "@" + "ü." * 25 + "de>",  # too long only in A-labels
 ]
 
 
