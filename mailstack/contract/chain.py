@@ -1,0 +1,344 @@
+"""One phase, compiled: a function of (session, subject) that asks the entries in order and ends in the core's answer.
+
+The steps are built from the end of the stack to its beginning. Consecutive plain checks are one loop without any
+scope; a stretch with async checks is one loop under one cancel scope and one clock; an onion is a step of its own
+around all that follows; a condition is one `if`. A phase that nobody implements is the core's own function.
+
+Every call is guarded. What an entry raises is judged by its `on_fault` (see `fault`); `Hangup` and cancellation pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from anyio import get_cancelled_exc_class
+
+from ..session.evidence import Finding
+from ..session.hangup import hangup_in
+from ..session.session import Session
+from ..session.watch import Watch
+from ..wire.reply import Reply
+from .entry import Impl, Origin
+from .fault import ContractError, Late, judge
+from .predicate import Predicate
+
+Call = Callable[[Session, Any], Any]
+
+
+class Step(NamedTuple):
+    """Part of a chain. call -- returns the Reply, or its coroutine when is_async."""
+
+    call: Callable[[Session, Any], Any]
+    is_async: bool
+
+
+class Greeting(NamedTuple):
+    """The subject of `ehlo`."""
+
+    verb: str
+    hostname: str
+    keywords: MutableMapping[str, str]
+
+
+class Claim(NamedTuple):
+    """The subject of `auth`."""
+
+    mechanism: str
+    credentials: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Nodes under a condition."""
+
+    predicate: Predicate
+    negated: bool
+    nodes: tuple[Node, ...]
+    origin: Origin
+
+
+Node = Impl | Branch
+
+# What each phase is about, by the names that implementations use.
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    "connect": (),
+    "ehlo": Greeting._fields,
+    "auth": Claim._fields,
+    "mail": ("sender",),
+    "rcpt": ("recipient",),
+    "data": ("chunked",),
+    "headers": ("message",),
+    "message": ("message",),
+    "queue": ("message",),
+    "command": ("command",),
+}
+
+
+def compile_chain(nodes: Sequence[Node], end: Call, limit: float) -> Step:
+    """The chain of one phase.
+
+    end -- the core's plain answer. limit -- seconds for each run of checks, and for each onion.
+    """
+    return _before(Step(end, False), nodes, limit)
+
+
+def _before(after: Step, nodes: Sequence[Node], limit: float) -> Step:
+    for group in reversed(list(_groups(nodes))):
+        first = group[0]
+        if isinstance(first, Branch):
+            after = _condition(first, _before(after, first.nodes, limit), after)
+        else:
+            impls = [node for node in group if isinstance(node, Impl)]
+            after = _onion(impls[0], after, limit) if impls[0].onion else _checks(impls, after, limit)
+    return after
+
+
+def _groups(nodes: Sequence[Node]) -> Iterable[list[Node]]:
+    """Branches, onions and checks with a limit of their own stand alone; other checks run together."""
+    run: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Impl) and not node.onion and node.timeout is None:
+            run.append(node)
+            continue
+        if run:
+            yield run
+            run = []
+        yield [node]
+    if run:
+        yield run
+
+
+def _checks(impls: list[Impl], after: Step, limit: float) -> Step:
+    """A stretch of checks: the plain ones at either side of the async ones need no scope."""
+    waits = [index for index, impl in enumerate(impls) if impl.is_async or impl.timeout is not None]
+    if not waits:
+        return _plain_run(impls, after)
+    first, last = waits[0], waits[-1] + 1
+    after = _plain_run(impls[last:], after)
+    after = _timed_run(impls[first:last], after, limit)
+    return _plain_run(impls[:first], after)
+
+
+# Runs of checks.
+
+
+def _plain_run(impls: list[Impl], after: Step) -> Step:
+    if not impls:
+        return after
+    checks = tuple((adapt(impl), impl) for impl in impls)
+    follow = after.call
+
+    def ask(session: Session, subject: Any) -> Reply | None:
+        began = time.perf_counter()
+        remaining = iter(checks)
+        impl = impls[0]
+        while True:
+            try:
+                for check, impl in remaining:
+                    reply = check(session, subject)
+                    if reply is not None:
+                        return _settled(session, impl, reply, began)
+                return None
+            except Exception as error:
+                reply = _fault(session, impl, error, began)
+                if reply is not None:
+                    return reply
+
+    def run(session: Session, subject: Any) -> Any:
+        reply = ask(session, subject)
+        return follow(session, subject) if reply is None else reply
+
+    async def run_before_async(session: Session, subject: Any) -> Reply:
+        reply = ask(session, subject)
+        return await follow(session, subject) if reply is None else reply
+
+    return Step(run_before_async, True) if after.is_async else Step(run, False)
+
+
+def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
+    """Checks of which some wait: one scope, one clock."""
+    checks = tuple((adapt(impl), impl) for impl in impls)
+    timeout = impls[0].timeout  # a check with a limit of its own stands alone
+    follow, follow_waits = after
+
+    async def ask(session: Session, subject: Any) -> Reply | None:
+        remaining = iter(checks)
+        impl = impls[0]
+        while True:
+            began = time.perf_counter()
+            watch = Watch(_time_for(session, impl, limit), session.watch, timer=timeout is not None)
+            session.watch = watch
+            try:
+                with watch.scope:
+                    for check, impl in remaining:
+                        watch.who = impl
+                        began = time.perf_counter()
+                        reply = check(session, subject)
+                        if impl.is_async:
+                            reply = await reply
+                        if watch.late:
+                            raise Late(f"over its time of {timeout or limit:g} s")
+                        if reply is not None:
+                            return _settled(session, impl, reply, began)
+                    return None
+            except Exception as error:
+                reply = _fault(session, impl, error, began)
+            except BaseExceptionGroup as group:
+                reply = _fault(session, impl, _not_hangup(group), began)
+            else:  # the scope swallowed its own cancellation
+                reply = _fault(session, impl, Late(f"cancelled after {timeout or limit:g} s"), began)
+            finally:
+                session.watch = watch.outer
+            if reply is not None:
+                return reply
+
+    async def run(session: Session, subject: Any) -> Reply:
+        reply = await ask(session, subject)
+        if reply is not None:
+            return reply
+        answer: Reply = await follow(session, subject) if follow_waits else follow(session, subject)
+        return answer
+
+    return Step(run, True)
+
+
+def _onion(impl: Impl, after: Step, limit: float) -> Step:
+    call = adapt(impl)
+    follow, follow_waits = after
+
+    async def run(session: Session, subject: Any) -> Reply:
+        began = time.perf_counter()
+        inner: Reply | None = None
+        watch = Watch(_time_for(session, impl, limit), session.watch, timer=impl.timeout is not None)
+
+        async def call_next() -> Reply:
+            nonlocal inner
+            watch.pause()
+            try:
+                inner = await follow(session, subject) if follow_waits else follow(session, subject)
+                return inner
+            finally:
+                watch.resume()
+
+        session.watch = watch
+        watch.who = impl
+        error: Exception
+        try:
+            with watch.scope:
+                reply = await call(session, subject, call_next)
+                if watch.late:
+                    raise Late(f"over its time of {impl.timeout or limit:g} s")
+                return inner if inner is not None and reply is inner else _settled(session, impl, reply, began)
+            error = Late(f"cancelled after {impl.timeout or limit:g} s")  # the scope swallowed its own cancellation
+        except Exception as raised:
+            error = raised
+        except BaseExceptionGroup as group:
+            error = _not_hangup(group)
+        finally:
+            session.watch = watch.outer
+        verdict = _fault(session, impl, error, began)
+        if inner is not None and (verdict is None or (impl.hook == "queue" and inner.positive)):
+            return inner  # what is below has spoken; at queue, it has the message
+        if verdict is None:
+            verdict = await follow(session, subject) if follow_waits else follow(session, subject)
+        return verdict
+
+    return Step(run, True)
+
+
+def _condition(branch: Branch, inside: Step, outside: Step) -> Step:
+    """One `if`. A predicate that raises is a fault of its own."""
+    predicate, negated = branch.predicate, branch.negated
+    asked = Impl(f"{'unless' if negated else 'when'} {predicate}", "predicate", predicate, ("session",), False, False)
+
+    def choose(session: Session, subject: Any) -> Step | Reply:
+        try:
+            return inside if predicate(session, subject) is not negated else outside
+        except Exception as error:
+            reply = _fault(session, asked, error, time.perf_counter())
+            assert reply is not None
+            return reply
+
+    def run(session: Session, subject: Any) -> Any:
+        chosen = choose(session, subject)
+        return chosen.call(session, subject) if isinstance(chosen, Step) else chosen
+
+    async def run_async(session: Session, subject: Any) -> Reply:
+        chosen = choose(session, subject)
+        if isinstance(chosen, Reply):
+            return chosen
+        reply: Reply = await chosen.call(session, subject) if chosen.is_async else chosen.call(session, subject)
+        return reply
+
+    waits = inside.is_async or outside.is_async
+    return Step(run_async if waits else run, waits)
+
+
+# What the steps share.
+
+
+def _time_for(session: Session, impl: Impl, limit: float) -> float:
+    """Seconds that this entry has: its own limit, or the phase's; `message` and `queue` share one."""
+    if impl.timeout is not None:
+        return impl.timeout
+    if impl.hook in ("message", "queue"):
+        return min(limit, session.hand_over_by - time.monotonic())
+    return limit
+
+
+def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply:
+    """The entry has answered: put it on record."""
+    if not isinstance(reply, Reply):
+        if isinstance(reply, Coroutine):
+            reply.close()  # a coroutine that nobody awaited would only warn
+        raise ContractError(f"it returned {reply!r} instead of a Reply" + ("" if impl.onion else " or None"))
+    session.answered_by = impl.who
+    outcome = "refused" if reply.refused else "accepted"
+    session.evidence.add(Finding(impl.who, impl.hook, outcome, reply, time.perf_counter() - began))
+    return reply
+
+
+def _fault(session: Session, impl: Impl, error: Exception, began: float) -> Reply | None:
+    return judge(session, impl.who, impl.hook, error, impl.on_fault, time.perf_counter() - began)
+
+
+def _not_hangup(group: BaseExceptionGroup[BaseException]) -> Exception:
+    """Raise the Hangup, or the cancellation, that the group is; else return it as the entry's failure."""
+    cancelled = get_cancelled_exc_class()
+    hangup = hangup_in(group, cancelled)
+    if hangup is not None:
+        raise hangup
+    failures = group.subgroup(Exception)
+    if failures is None:
+        raise group
+    return ExceptionGroup(group.message, list(failures.exceptions))
+
+
+def adapt(impl: Impl) -> Callable[..., Any]:
+    """The implementation as a function of (session, subject) or, for onions, (session, subject, call_next)."""
+    subjects = SUBJECTS[impl.hook]
+    function = impl.function
+    if not impl.onion and len(subjects) == 1:
+        letters = "".join("s" if name == "session" else "x" for name in impl.arguments)
+        return _ADAPTERS[letters](function)
+    names = ("session", *subjects, "call_next")
+    order = tuple(names.index(name) for name in impl.arguments)
+    several = len(subjects) != 1
+
+    def call(session: Session, subject: Any, *call_next: Any) -> Any:
+        given = (session, *(subject or ()), *call_next) if several else (session, subject, *call_next)
+        return function(*[given[index] for index in order])
+
+    return call
+
+
+_ADAPTERS: dict[str, Callable[[Callable[..., Any]], Call]] = {
+    "": lambda f: lambda s, x: f(),
+    "s": lambda f: lambda s, x: f(s),
+    "x": lambda f: lambda s, x: f(x),
+    "sx": lambda f: f,
+    "xs": lambda f: lambda s, x: f(x, s),
+}

@@ -1,0 +1,75 @@
+"""What a configuration composes: `Stack`, and the wrappers that are policy about policy.
+
+    Stack(
+        Unless(trusted, DNSBL("zen.spamhaus.org")),
+        Limit(SpamAssassin(), timeout="10s", on_fault="pass"),
+        Domains("example.org"),
+        Maildir("/var/mail"),
+    )
+
+These objects only remember; `contract.pipeline` loads, checks and compiles them once, at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..option import choice, duration
+from .entry import Origin
+from .fault import OnFault
+from .origin import origins
+from .predicate import Predicate, as_predicate
+
+
+class Stack:
+    """Entries in order, the outermost first. A Stack inside a Stack is as if its entries stood there."""
+
+    __slots__ = ("entries", "origins")
+
+    def __init__(self, *entries: object) -> None:
+        self.entries = entries
+        self.origins: tuple[Origin, ...] = origins(len(entries))
+
+
+class When:
+    """These entries, where the predicate says yes."""
+
+    __slots__ = ("entries", "negated", "origins", "predicate")
+
+    def __init__(self, predicate: Predicate | Callable[..., bool], *entries: object) -> None:
+        self.predicate = as_predicate(predicate)
+        self.negated = False
+        self.entries = entries
+        self.origins: tuple[Origin, ...] = origins(len(entries), skip=1)
+
+
+class Unless(When):
+    """These entries, where the predicate says no."""
+
+    __slots__ = ()
+
+    def __init__(self, predicate: Predicate | Callable[..., bool], *entries: object) -> None:
+        self.predicate = as_predicate(predicate)
+        self.negated = True
+        self.entries = entries
+        self.origins = origins(len(entries), skip=1)
+
+
+class Limit:
+    """One entry with a time limit of its own, and what its failure means.
+
+    timeout -- how long each of its calls may take ("10s"); default: the phase's limit. A call that hangs is cancelled;
+        one that was late all the same (a thread cannot be cancelled) counts as failed too. The clock stands still while
+        an onion waits in `call_next()` and while a check waits for the client.
+    on_fault -- when it raises or is late: "defer" (451, the default), "pass" (as if it had no opinion; an onion is
+        stepped over) or "reject" (554).
+    """
+
+    __slots__ = ("entry", "on_fault", "origins", "timeout")
+
+    def __init__(self, entry: object, *, timeout: Any = None, on_fault: OnFault = "defer") -> None:
+        self.entry = entry
+        self.timeout = None if timeout is None else duration(timeout, name="Limit(timeout)")
+        self.on_fault: OnFault = choice(on_fault, "defer", "pass", "reject", name="Limit(on_fault)")
+        self.origins: tuple[Origin, ...] = origins(1)

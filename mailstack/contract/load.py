@@ -1,0 +1,184 @@
+"""From a plugin object to an `Entry`: pluggy collects and names, these checks make every mistake a load error.
+
+pluggy is silent about some mistakes that would surface as a mail lost or a check never run: a method with a hook's name
+but no mark, a misspelt mark, a default value, a wrong annotation. Each is refused here with plugin, file and line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import pluggy
+
+from ..option import ConfigError
+from ..wire.reply import Reply
+from . import hookspec as hookspec_module
+from .entry import Entry, Impl, Origin
+from .function import FunctionHandler
+from .hookspec import LIVES, NOTICES, PHASES, PLAIN_NOTICES, PROJECT, Hooks
+
+HOOKS = LIVES + PHASES + NOTICES
+_ALLOWED = {
+    hook: tuple(name for name in inspect.signature(getattr(Hooks, hook)).parameters if name != "self") for hook in HOOKS
+}
+
+
+class Loader:
+    """Loads the entries of one stack and sees to it that their names differ."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(Hooks)
+
+    def load(self, plugin: object, origin: Origin) -> Entry:
+        """Check `plugin` and return its entry. ConfigError tells what is wrong, where, and the remedy."""
+        name = self._unused(name_of(plugin))
+        if isinstance(plugin, types.FunctionType):
+            plugin = FunctionHandler(plugin)
+        if isinstance(plugin, type):
+            raise _error(origin, f"{name} is a class, not a plugin", f"make one: {plugin.__name__}(…)")
+        _check_marks(plugin, name, origin)
+        self._register(plugin, name, origin)
+        entry = Entry(name, plugin, origin)
+        for hook in HOOKS:
+            for impl in getattr(self._manager.hook, hook).get_hookimpls():
+                if impl.plugin is plugin:
+                    entry.impls[hook] = _implementation(name, hook, impl.function)
+        if not entry.impls:
+            raise _error(
+                origin, f"{name} implements no hook", "mark its hooks with @hookimpl; `mailstack hooks` lists them"
+            )
+        return entry
+
+    def _register(self, plugin: object, name: str, origin: Origin) -> None:
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise _error(origin, f"{name}: {error}", "`mailstack hooks` lists the hooks and their arguments") from error
+        except ValueError as error:
+            raise _error(
+                origin, f"{name}: the same object stands twice in the stack", "make a second instance of it"
+            ) from error
+
+    def _unused(self, name: str) -> str:
+        taken = self._manager.has_plugin
+        if not taken(name):
+            return name
+        number = 2
+        while taken(f"{name}#{number}"):
+            number += 1
+        return f"{name}#{number}"
+
+
+def name_of(plugin: object) -> str:
+    """The word that stands for a plugin in logs: its `name`, or its file's name if a package brought it.
+
+    mailstack.middleware.greylist.Greylist is "greylist"; a class or function written in a configuration is its own name.
+    """
+    given = getattr(plugin, "name", None)
+    if isinstance(given, str) and given:
+        return given
+    if isinstance(plugin, types.ModuleType):
+        return plugin.__name__.rpartition(".")[2]
+    named = plugin if isinstance(plugin, (types.FunctionType, type)) else type(plugin)
+    package, _, module = named.__module__.rpartition(".")
+    return module if package else named.__name__
+
+
+def _check_marks(plugin: object, name: str, origin: Origin) -> None:
+    """A method that has a hook's name and no mark would be ignored without a word."""
+    mark = f"{PROJECT}_impl"
+    for hook in HOOKS:
+        function = inspect.getattr_static(plugin, hook, None)
+        if inspect.isroutine(function) and not hasattr(function, mark):
+            where = Origin(*_place(function)) if inspect.isfunction(function) else origin
+            raise _error(
+                where, f"{name}.{hook} has a hook's name but is not marked", "put @hookimpl above it, or rename it"
+            )
+
+
+def _implementation(name: str, hook: str, function: Callable[..., Any]) -> Impl:
+    """Check one marked function against the contract."""
+    place = Origin(*_place(function))
+    signature = inspect.signature(function)
+    for parameter in signature.parameters.values():
+        _check_parameter(name, hook, parameter, place)
+    _check_annotations(name, hook, function, place)
+    is_async = inspect.iscoroutinefunction(function)
+    onion = "call_next" in signature.parameters
+    if (onion or hook in LIVES) and not is_async:
+        raise _error(place, f"{name}.{hook} takes call_next but is a plain def", "make it async def")
+    if hook in PLAIN_NOTICES and is_async:
+        raise _error(
+            place, f"{name}.{hook} is async, but it is called in the middle of a dialog", "make it a plain def"
+        )
+    if hook in LIVES and not onion:
+        raise _error(place, f"{name}.{hook} must take call_next", "add the argument and `await call_next()`")
+    return Impl(name, hook, function, tuple(signature.parameters), is_async, onion)
+
+
+def _check_parameter(name: str, hook: str, parameter: inspect.Parameter, place: Origin) -> None:
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    allowed = ", ".join(_ALLOWED[hook])
+    if parameter.kind not in plain:
+        raise _error(place, f"{name}.{hook}: {parameter} is not a plain parameter", f"it may take: {allowed}")
+    if parameter.name not in _ALLOWED[hook]:
+        raise _error(place, f"{name}.{hook}: there is no argument {parameter.name!r}", f"it may take: {allowed}")
+    if parameter.default is not inspect.Parameter.empty:
+        raise _error(
+            place, f"{name}.{hook}: {parameter} has a default value", "the core always passes it; remove the default"
+        )
+
+
+def _check_annotations(name: str, hook: str, function: Callable[..., Any], place: Origin) -> None:
+    """Where an implementation says a type, it must be the contract's."""
+    try:
+        theirs = typing.get_type_hints(function)
+    except Exception:  # a name that exists for type checkers only
+        return
+    ours = _spec_hints(hook)
+    for argument, annotation in theirs.items():
+        if argument == "return":
+            _check_return(name, hook, annotation, place)
+        elif argument != "call_next" and ours.get(argument, Any) not in (Any, annotation) and annotation is not Any:
+            raise _error(
+                place,
+                f"{name}.{hook}: {argument} is annotated {_words(annotation)}",
+                f"the contract says {_words(ours[argument])}",
+            )
+
+
+def _check_return(name: str, hook: str, annotation: object, place: Origin) -> None:
+    allowed = {Reply, type(None)} if hook in PHASES else {type(None)}
+    parts = set(typing.get_args(annotation)) or {annotation}
+    if annotation is not Any and not parts <= allowed:
+        raise _error(
+            place,
+            f"{name}.{hook} is annotated to return {_words(annotation)}",
+            "a phase returns Reply | None, a life or a notice None",
+        )
+
+
+def _spec_hints(hook: str) -> dict[str, Any]:
+    scope = {**vars(hookspec_module), "MutableMapping": MutableMapping}
+    return typing.get_type_hints(getattr(Hooks, hook), globalns=scope)
+
+
+def _words(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _place(function: Any) -> tuple[str, int]:
+    code = inspect.unwrap(getattr(function, "__func__", function)).__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def _error(origin: Origin, message: str, remedy: str) -> ConfigError:
+    error = ConfigError(message, remedy=remedy)
+    error.file, error.line = origin.file or None, origin.line or None
+    return error

@@ -1,0 +1,246 @@
+"""A stack made ready: loaded, checked, flattened and compiled once, at start.
+
+    pipeline = build(Stack(…))
+    rcpt = pipeline.chain("rcpt", end=deny, limit=30.0)
+
+Everything that can be wrong with a stack is a ConfigError here, with file and line, and never a surprise in a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from anyio import move_on_after
+
+from .. import log
+from ..option import ConfigError
+from ..session.message import Message
+from ..session.session import Session
+from ..session.transaction import Transaction
+from ..wire.command import PARAMETERS, Parameter
+from ..wire.reply import Reply
+from .chain import Branch, Call, Node, Step, compile_chain
+from .compose import Limit, Stack, When
+from .entry import Entry, Impl, Origin
+from .hookspec import NOTICES, PHASES
+from .load import HOOKS, Loader
+from .predicate import ORDER
+
+# A notice has no reply to hold up, and nobody waits for it long.
+NOTICE_LIMIT = 30.0
+
+Life = Callable[[Any], Awaitable[None]]
+
+
+class Pipeline:
+    """The loaded entries of a stack, in its order, and what they bring.
+
+    entries -- all of them, outermost first. warnings -- what `check` should tell the postmaster.
+    parameters -- the MAIL and RCPT parameters that the parser knows: the core's, and each entry's `parameters`.
+    """
+
+    def __init__(self, tree: tuple[_Loaded, ...], entries: list[Entry], warnings: list[str]) -> None:
+        self.entries = entries
+        self.warnings = warnings
+        self.parameters: dict[tuple[str, str], Parameter] = dict(PARAMETERS)
+        for entry in entries:
+            for parameter in getattr(entry.plugin, "parameters", ()):
+                self.parameters[parameter.verb, parameter.name] = parameter
+        self._nodes = {hook: _nodes_of(tree, hook) for hook in HOOKS}
+        self._replied = self._told("replied")
+        self._reset = self._told("reset")
+        self._queued = self._told("queued")
+        self._disconnect = self._told("disconnect")
+
+    def nodes(self, hook: str) -> tuple[Node, ...]:
+        """What implements a hook, with the conditions around it."""
+        return self._nodes[hook]
+
+    def chain(self, hook: str, end: Call, limit: float) -> Step:
+        """The compiled chain of one phase."""
+        return compile_chain(self._nodes[hook], end, limit)
+
+    def life(self, hook: str, end: Life) -> Life:
+        """The onions of one life, folded around `end`."""
+        life = end
+        for node in reversed(self._nodes[hook]):
+            life = _around(node, life)
+        return life
+
+    # Notices.
+
+    def _told(self, hook: str) -> tuple[tuple[Callable[..., Any], Impl], ...]:
+        return tuple((_by_name(node), node) for node in _flat(self._nodes[hook]))
+
+    def tell_replied(self, session: Session, phase: str, by: str, reply: Reply) -> None:
+        """Everybody hears of a reply."""
+        for call, impl in self._replied:
+            _tell(call, impl, session, session=session, phase=phase, by=by, reply=reply)
+
+    def tell_reset(self, session: Session, transaction: Transaction, why: str) -> None:
+        """Everybody hears that a transaction is over."""
+        for call, impl in self._reset:
+            _tell(call, impl, session, session=session, transaction=transaction, why=why)
+
+    async def tell_queued(self, session: Session, message: Message, reply: Reply) -> None:
+        """Everybody hears that a message was taken."""
+        await _tell_async(self._queued, session, session=session, message=message, reply=reply)
+
+    async def tell_disconnect(self, session: Session) -> None:
+        """Everybody hears that the connection is over."""
+        await _tell_async(self._disconnect, session, session=session)
+
+
+class _Loaded:
+    """A node of the composed tree: an entry, or a condition around nodes."""
+
+    __slots__ = ("entry", "inside", "origin", "when")
+
+    def __init__(self, entry: Entry | None, when: When | None, inside: tuple[_Loaded, ...], origin: Origin) -> None:
+        self.entry = entry
+        self.when = when
+        self.inside = inside
+        self.origin = origin
+
+
+def build(stack: Stack) -> Pipeline:
+    """Load and check a stack. ConfigError tells what is wrong, where, and the remedy."""
+    if not isinstance(stack, Stack):
+        raise ConfigError(f"{stack!r} is not a stack", remedy="write Stack(…) around the entries")
+    loader, entries, warnings = Loader(), [], []  # type: Loader, list[Entry], list[str]
+    tree = tuple(_load(stack.entries, stack.origins, loader, entries))
+    for hook in HOOKS:
+        _check_conditions(tree, hook, warnings)
+    return Pipeline(tree, entries, warnings)
+
+
+def _load(
+    items: tuple[object, ...], origins: tuple[Origin, ...], loader: Loader, entries: list[Entry]
+) -> Iterator[_Loaded]:
+    for item, origin in zip(items, origins, strict=True):
+        if isinstance(item, Stack):
+            yield from _load(item.entries, item.origins, loader, entries)
+        elif isinstance(item, When):
+            yield _Loaded(None, item, tuple(_load(item.entries, item.origins, loader, entries)), origin)
+        elif isinstance(item, Limit):
+            inside = tuple(_load((item.entry,), item.origins, loader, entries))
+            _limit(inside, item)
+            yield from inside
+        else:
+            entry = loader.load(item, origin)
+            entries.append(entry)
+            yield _Loaded(entry, None, (), origin)
+
+
+def _limit(nodes: tuple[_Loaded, ...], limit: Limit) -> None:
+    """Limits are data on the implementations; the compiler owns scopes and guards."""
+    for node in nodes:
+        _limit(node.inside, limit)
+        if node.entry is not None:
+            for hook, impl in node.entry.impls.items():
+                if hook in PHASES:
+                    timeout = impl.timeout if limit.timeout is None else limit.timeout
+                    node.entry.impls[hook] = replace(impl, timeout=timeout, on_fault=limit.on_fault)
+
+
+def _nodes_of(tree: tuple[_Loaded, ...], hook: str) -> tuple[Node, ...]:
+    """What implements `hook`. Notices and the server's life are never conditional, or clean-up would be lost."""
+    nodes: list[Node] = []
+    for loaded in tree:
+        if loaded.entry is not None and hook in loaded.entry.impls:
+            nodes.append(loaded.entry.impls[hook])
+        inside = _nodes_of(loaded.inside, hook)
+        if loaded.when is None or hook in NOTICES or hook == "lifespan":
+            nodes.extend(inside)
+        elif inside:
+            nodes.append(Branch(loaded.when.predicate, loaded.when.negated, inside, loaded.origin))
+    return tuple(nodes)
+
+
+def _check_conditions(tree: tuple[_Loaded, ...], hook: str, warnings: list[str]) -> None:
+    """An entry that listens before its condition is known would miss its own beginning."""
+    for loaded in tree:
+        if loaded.when is None:
+            continue
+        _check_conditions(loaded.inside, hook, warnings)
+        if hook not in ORDER or not _nodes_of(loaded.inside, hook):
+            continue
+        predicate = loaded.when.predicate
+        names = ", ".join(dict.fromkeys(impl.who for impl in _flat(_nodes_of(loaded.inside, hook))))
+        if predicate.only is not None and hook != predicate.only:
+            raise _at(
+                loaded.origin,
+                f"{predicate} can be asked only in {predicate.only}, but {names} listens in {hook}",
+                "take a predicate that does not need the recipient",
+            )
+        if ORDER.index(hook) < ORDER.index(predicate.known) and not (
+            hook == "session" and predicate.known == "connect"
+        ):
+            problem = f"{names} listens in {hook}, but {predicate} is known only from {predicate.known} on"
+            if not loaded.when.negated:
+                raise _at(loaded.origin, problem, "use Unless with the opposite, or an entry that listens later")
+            warnings.append(f"{loaded.origin}: {problem}: until then it runs for everybody")
+
+
+def _at(origin: Origin, message: str, remedy: str) -> ConfigError:
+    error = ConfigError(message, remedy=remedy)
+    error.file, error.line = origin.file or None, origin.line or None
+    return error
+
+
+def _flat(nodes: tuple[Node, ...]) -> Iterator[Impl]:
+    for node in nodes:
+        if isinstance(node, Branch):
+            yield from _flat(node.nodes)
+        else:
+            yield node
+
+
+def _around(node: Node, inner: Life) -> Life:
+    """One onion of a life around the rest; a condition is asked once, when its turn comes."""
+    if isinstance(node, Branch):
+        inside = inner
+        for child in reversed(node.nodes):
+            inside = _around(child, inside)
+
+        async def choose(subject: Any) -> None:
+            chosen = inside if node.predicate(subject) is not node.negated else inner
+            await chosen(subject)
+
+        return choose
+    call = _by_name(node)
+    subject_name = "server" if node.hook == "lifespan" else "session"
+
+    async def run(subject: Any) -> None:
+        await call({subject_name: subject, "call_next": lambda: inner(subject)})
+
+    return run
+
+
+def _by_name(impl: Impl) -> Callable[[dict[str, Any]], Any]:
+    """The implementation as a function of everything it might take."""
+    function, arguments = impl.function, impl.arguments
+    return lambda known: function(*[known[name] for name in arguments])
+
+
+def _tell(call: Callable[..., Any], impl: Impl, subject: Session, **known: Any) -> None:
+    try:
+        call(known)
+    except Exception as error:
+        log.exception("fault", error=error, session=subject.id, who=impl.who, phase=impl.hook)
+
+
+async def _tell_async(listeners: tuple[tuple[Callable[..., Any], Impl], ...], subject: Session, **known: Any) -> None:
+    """One shielded scope for all; each in its own guard."""
+    if not listeners:
+        return
+    with move_on_after(NOTICE_LIMIT, shield=True):
+        for call, impl in listeners:
+            try:
+                answer = call(known)
+                if impl.is_async:
+                    await answer
+            except Exception as error:
+                log.exception("fault", error=error, session=subject.id, who=impl.who, phase=impl.hook)

@@ -1,0 +1,179 @@
+"""Conditions for `When` and `Unless`: sync, cheap, combined with & | ~.
+
+    from mailstack import predicate
+    trusted = predicate.client_in("192.0.2.0/24") | predicate.authenticated
+
+Each says from which phase on its answer is known; a `When` around an entry that listens earlier would never let that
+entry see its beginning, and is a load error. A plain function `session -> bool` may stand wherever a predicate may:
+its answer counts as known at `connect` and is asked once per session. `@known("mail")` declares a later one, asked anew
+each time.
+A predicate that takes `recipient` can only be asked in `rcpt`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..option import ConfigError, domain, networks
+from ..session.session import Session
+from ..session.stash import Key
+from ..session.transaction import Recipient
+from ..wire.address import Address, AddressError
+
+# The order in which a session meets the phases; `command` comes at any time.
+ORDER = ("session", "connect", "ehlo", "auth", "mail", "rcpt", "data", "headers", "message", "queue")
+
+Ask = Callable[[Session, Any], bool]
+
+
+class Predicate:
+    """A question about a session. known -- the first phase in which it can be answered.
+
+    only -- the one phase in which it can be asked, or None.
+    """
+
+    __slots__ = ("_ask", "known", "only", "words")
+
+    def __init__(self, ask: Ask, words: str, known: str, only: str | None = None) -> None:
+        self._ask = ask
+        self.words = words
+        self.known = known
+        self.only = only
+
+    def __call__(self, session: Session, subject: Any = None) -> bool:
+        return self._ask(session, subject)
+
+    def __and__(self, other: Predicate | Callable[..., bool]) -> Predicate:
+        right = as_predicate(other)
+        return _both(self, right, lambda s, x: self(s, x) and right(s, x), f"({self} & {right})")
+
+    def __or__(self, other: Predicate | Callable[..., bool]) -> Predicate:
+        right = as_predicate(other)
+        return _both(self, right, lambda s, x: self(s, x) or right(s, x), f"({self} | {right})")
+
+    def __invert__(self) -> Predicate:
+        return Predicate(lambda s, x: not self(s, x), f"~{self}", self.known, self.only)
+
+    def __str__(self) -> str:
+        return self.words
+
+    __repr__ = __str__
+
+
+def _both(left: Predicate, right: Predicate, ask: Ask, words: str) -> Predicate:
+    later = max(left.known, right.known, key=ORDER.index)
+    return Predicate(ask, words, later, left.only or right.only)
+
+
+def known(phase: str) -> Callable[[Callable[..., bool]], Predicate]:
+    """Declare from which phase on a function's answer is known; it is asked anew each time."""
+    if phase not in ORDER:
+        raise ConfigError(f"known({phase!r}): there is no such phase", remedy=f"one of {', '.join(ORDER)}")
+
+    def declare(function: Callable[..., bool]) -> Predicate:
+        return _declared(function, phase)
+
+    return declare
+
+
+def _declared(function: Callable[..., bool], phase: str) -> Predicate:
+    names = tuple(inspect.signature(function).parameters)
+    words = function.__name__
+    if names == ("session",):
+        return Predicate(lambda session, _: bool(function(session)), words, phase)
+    if set(names) <= {"session", "recipient"} and names:
+        return Predicate(
+            lambda session, recipient: bool(function(**{n: session if n == "session" else recipient for n in names})),
+            words,
+            "rcpt",
+            only="rcpt",
+        )
+    raise ConfigError(f"predicate {words}({', '.join(names)})", remedy="it takes session, and recipient if it likes")
+
+
+def as_predicate(given: Predicate | Callable[..., bool]) -> Predicate:
+    """A predicate as it is; a plain function asked once per session, at `connect`."""
+    if isinstance(given, Predicate):
+        return given
+    if not callable(given):
+        raise ConfigError(
+            f"{given!r} is not a predicate", remedy="take one of mailstack.predicate, or a function of session"
+        )
+    plain = _declared(given, "connect")
+    if plain.only:
+        return plain
+    latch: Key[bool] = Key(plain.words)
+
+    def ask(session: Session, subject: Any) -> bool:
+        answer = session.stash.get(latch)
+        if answer is None:
+            answer = session.stash[latch] = plain(session, subject)
+        return answer
+
+    return Predicate(ask, plain.words, "connect")
+
+
+def client_in(*given: str) -> Predicate:
+    """The client's address is in one of these networks: `client_in("192.0.2.0/24", "2001:db8::/32")`."""
+    within = networks(*given, name="client_in")
+
+    def ask(session: Session, _: Any) -> bool:
+        ip = session.client.ip
+        return ip is not None and any(ip in network for network in within)
+
+    return Predicate(ask, f"client_in({', '.join(map(str, within))})", "session")
+
+
+def listener(*names: str) -> Predicate:
+    """The connection came in by a listener of one of these names."""
+    return Predicate(lambda session, _: session.listener in names, f"listener({', '.join(names)})", "session")
+
+
+def sender_in(*given: str) -> Predicate:
+    """The envelope sender is one of these: "example.org", ".example.org" (below it), "user@example.org", "" (<>)."""
+    matches = _address_test(given, "sender_in")
+
+    def ask(session: Session, _: Any) -> bool:
+        transaction = session.transaction
+        return transaction is not None and matches(transaction.sender.address)
+
+    return Predicate(ask, f"sender_in({', '.join(given)})", "mail")
+
+
+def recipient_in(*given: str) -> Predicate:
+    """The recipient at hand is one of these: "example.org", ".example.org" (below it), "user@example.org"."""
+    matches = _address_test(given, "recipient_in")
+
+    def ask(session: Session, recipient: Recipient) -> bool:
+        return matches(recipient.address)
+
+    return Predicate(ask, f"recipient_in({', '.join(given)})", "rcpt", only="rcpt")
+
+
+def _address_test(given: tuple[str, ...], name: str) -> Callable[[Address], bool]:
+    addresses: set[Address] = set()
+    domains: set[str] = set()
+    parents: list[str] = []
+    for item in given:
+        if "@" in item or not item:
+            addresses.add(_address(item, name))
+        elif item.startswith("."):
+            parents.append("." + domain(item[1:], name=name))
+        else:
+            domains.add(domain(item, name=name))
+    return lambda a: a.domain in domains or a in addresses or any(a.domain.endswith(parent) for parent in parents)
+
+
+def _address(text: str, name: str) -> Address:
+    if not text:
+        return Address.NULL
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise ConfigError(f"{name}: {text!r} is not an address: {error}", remedy='write "user@example.org"') from error
+
+
+authenticated = Predicate(lambda session, _: session.user is not None, "authenticated", "auth")
+secure = Predicate(lambda session, _: session.secure, "secure", "connect")

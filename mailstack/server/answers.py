@@ -1,0 +1,80 @@
+"""What the core says when no middleware has an opinion: the ends of the chains, and its fixed replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..session.session import Session
+from ..session.transaction import Recipient
+from ..wire.command import Command
+from ..wire.reply import Reply
+
+GO_ON = Reply(250, "go on")
+RELAYING_DENIED = Reply(550, "relaying denied", status="5.7.1")
+NOBODY_TOOK_IT = Reply(451, "nobody took the message", status="4.3.5")
+START_INPUT = Reply(354, "end data with <CR><LF>.<CR><LF>")
+SENDER_OK = Reply(250, "sender ok", status="2.1.0")
+RECIPIENT_OK = Reply(250, "recipient ok", status="2.1.5")
+RESET = Reply(250, "flushed")
+BYE = Reply(221, "bye", close=True)
+
+TOO_MANY_CONNECTIONS = Reply(421, "too many connections, try again later", close=True)
+TOO_MANY_RECIPIENTS = Reply(452, "too many recipients", status="4.5.3")
+TOO_MANY_ERRORS = Reply(421, "too many errors", status="4.7.0", close=True)
+TOO_LARGE = Reply(552, "message is larger than this server takes", status="5.3.4")
+HEADER_TOO_LARGE = Reply(552, "header section is larger than this server takes", status="5.3.4")
+LOOP = Reply(554, "too many Received fields: a mail loop", status="5.4.6")
+NO_SPACE = Reply(452, "no space to keep the message, try again later", status="4.3.1")
+IDLE = Reply(421, "idle too long", status="4.4.2", close=True)
+TOO_SLOW = Reply(421, "data comes too slowly", status="4.4.2", close=True)
+TOO_LONG = Reply(421, "session is over its time", status="4.4.2", close=True)
+SHUTDOWN = Reply(421, "server is stopping, try again later", status="4.3.2", close=True)
+BROKEN = Reply(421, "temporary problem, try again later", status="4.3.0", close=True)
+NOT_LMTP = Reply(500, "this is no LMTP server")
+
+FAULTY_OCTETS = {
+    fault: Reply(554, f"message has {words}; lines must end with CR LF", status="5.6.0", close=True)
+    for fault, words in {"bare CR": "a bare CR", "bare LF": "a bare LF", "NUL": "a NUL octet"}.items()
+}
+
+_COMMANDS = "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT"
+_HELP = Reply(214, f"commands: {_COMMANDS}\nRFC 5321, https://www.rfc-editor.org/rfc/rfc5321")
+_NOOP = Reply(250, "ok")
+_VRFY = Reply(252, "send some mail, and see", status="2.5.0")
+_NOT_HERE = Reply(502, "command not implemented")
+_UNKNOWN = Reply(500, "command not recognized", status="5.5.1")
+
+_OTHER_COMMANDS = {
+    "NOOP": _NOOP,
+    "HELP": _HELP,
+    "VRFY": _VRFY,
+    "EXPN": _NOT_HERE,
+    "ETRN": _NOT_HERE,
+    "AUTH": _NOT_HERE,
+    "STARTTLS": _NOT_HERE,
+}
+
+
+def _always(reply: Reply) -> Callable[[Session, Any], Reply]:
+    return lambda session, subject: reply
+
+
+def _rcpt(session: Session, recipient: Recipient) -> Reply:
+    return RECIPIENT_OK if recipient.accepted else RELAYING_DENIED
+
+
+def _command(session: Session, command: Command) -> Reply:
+    return _OTHER_COMMANDS.get(command.verb, _UNKNOWN)
+
+
+# The end of each phase's chain. `connect` and `ehlo` speak the host's name: see `Policy`.
+ENDS: dict[str, Callable[[Session, Any], Reply]] = {
+    "mail": _always(SENDER_OK),
+    "rcpt": _rcpt,
+    "data": _always(START_INPUT),
+    "headers": _always(GO_ON),
+    "message": _always(GO_ON),
+    "queue": _always(NOBODY_TOOK_IT),
+    "command": _command,
+}

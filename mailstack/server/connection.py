@@ -1,0 +1,284 @@
+"""One connection: octets to and from the protocol, the clocks, and the end.
+
+What the client says is answered by `dialog`; what a plugin may ask of the connection (`Link`) is here. All commands that
+are in the buffer are handled and their replies leave in one write.
+
+Limits cost no timer: while the connection waits for its client, the server's sweeper compares numbers, and cancels the
+connection's scope when one has run out. That scope lies inside the end of the `session` chain, so onions see a normal
+return whatever ended the conversation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+
+from .. import log
+from ..services.transport import BrokenStream, Stream
+from ..session.hangup import Hangup
+from ..session.later import Later
+from ..session.session import Peer, Session
+from ..wire.reply import Reply
+from ..wire.server import NEED_DATA, ServerProtocol, State
+from . import answers
+from .dialog import Dialog
+from .house import House
+
+# How long the last words to a client may take to leave.
+FAREWELL = 5.0
+
+
+class Connection:
+    """Serves one stream. `await connection.serve()` is its whole life."""
+
+    __slots__ = (
+        "_after",
+        "_cut",
+        "_laters",
+        "_scope",
+        "_waiting",
+        "dialog",
+        "house",
+        "messages",
+        "protocol",
+        "session",
+        "since",
+        "stream",
+        "why",
+    )
+
+    def __init__(self, stream: Stream, house: House, listener: str = "") -> None:
+        self.stream = stream
+        self.house = house
+        limits = house.limits
+        self.protocol = ServerProtocol(
+            normalise=house.normalise,
+            line_limit=limits.command_line,
+            auth_limit=limits.auth_line,
+            parameters=house.pipeline.parameters,
+        )
+        self.session = Session(
+            house.new_id(),
+            _peer(stream.peer),
+            _peer(stream.local),
+            link=self,
+            hostname=house.hostname,
+            listener=listener,
+            rehearsal=house.rehearsal,
+        )
+        self.dialog = Dialog(self)
+        self.since = house.now  # since when we wait for what we wait for
+        self.messages = 0
+        self._waiting = False
+        self._scope: CancelScope | None = None
+        self._cut: Hangup | None = None
+        self._after: Reply | None = None
+        self.why = "closed"
+        self._laters: set[CancelScope] | None = None
+
+    # The life.
+
+    async def serve(self) -> None:
+        """From the accepted connection to its end; raises nothing but cancellation."""
+        house, session = self.house, self.session
+        house.connections.add(self)
+        try:
+            await house.pipeline.life("session", self._converse)(session)
+        except Exception as error:
+            self.why = "fault"
+            log.exception("fault", error=error, session=session.id, phase="session")
+            await self._say_last(answers.BROKEN)
+        finally:
+            house.connections.discard(self)
+            await self._end()
+
+    async def _end(self) -> None:
+        for scope in tuple(self._laters or ()):
+            scope.cancel()
+        with CancelScope(shield=True):
+            await self.dialog.end()
+        if log.enabled("info"):
+            session = self.session
+            log.info(
+                "connection",
+                session=session.id,
+                client=str(session.client),
+                helo=session.helo,
+                commands=session.command_count,
+                errors=session.error_count,
+                messages=self.messages,
+                seconds=round(time.monotonic() - session.started, 3),
+                end=self.why,
+            )
+
+    async def _converse(self, session: Session) -> None:
+        """The end of the session chain: always returns normally."""
+        self._scope = scope = CancelScope()
+        hangup: Hangup | None = None
+        with scope:
+            try:
+                await self._talk()
+            except Hangup as ended:
+                hangup = ended
+        if scope.cancelled_caught:
+            hangup = self._cut
+        if hangup is not None:
+            self.why = hangup.why
+            await self._say_last(hangup.reply)
+        await self._close()
+
+    async def _talk(self) -> None:
+        protocol, dialog = self.protocol, self.dialog
+        await dialog.greet()
+        while protocol.state is not State.CLOSED:
+            event = protocol.next_event()
+            if event is not NEED_DATA:
+                await dialog.handle(event)
+                if self._after is not None:
+                    protocol.say(self._after)
+                continue
+            await self.flush()
+            if self.house.closing:
+                raise Hangup("shutdown", answers.SHUTDOWN)
+            await self.read()
+        await self.flush()
+
+    # Octets.
+
+    async def read(self) -> None:
+        """Wait for the client and give the protocol what it sent."""
+        self._waiting = True
+        data = await self.stream.receive()
+        self._waiting = False
+        if not data:
+            raise Hangup("left")
+        self.protocol.receive(data)
+
+    async def flush(self) -> None:
+        """Write all replies that are due, in one piece."""
+        output = self.protocol.take_output()
+        if not output:
+            return
+        self.since = self.house.now
+        self._waiting = True
+        try:
+            await self.stream.send(output)
+        except BrokenStream:
+            raise Hangup("left") from None
+        self._waiting = False
+        await self.dialog.flushed()
+
+    async def _say_last(self, reply: Reply | None) -> None:
+        """What the client is still due, if it listens."""
+        if reply is not None and self.protocol.state is not State.CLOSED:
+            self.protocol.say(reply)
+        output = self.protocol.take_output()
+        if output:
+            with move_on_after(FAREWELL, shield=True):
+                try:
+                    await self.stream.send(output)
+                except BrokenStream:
+                    return
+
+    async def _close(self) -> None:
+        with move_on_after(FAREWELL, shield=True):
+            await self.stream.close()
+
+    # The clocks.
+
+    def sweep(self, now: float) -> None:
+        """Look at the clocks; called about once a second."""
+        watch = self.session.watch
+        if watch is not None and now > watch.deadline:
+            watch.scope.cancel()
+        if not self._waiting:
+            return
+        limits = self.house.limits
+        if now - self.since > float(limits.idle):
+            self.cut(Hangup("idle", answers.IDLE))
+        elif now - self.session.started > float(limits.session):
+            self.cut(Hangup("session limit", answers.TOO_LONG))
+        elif self.dialog.too_slow(now):
+            self.cut(Hangup("data rate", answers.TOO_SLOW))
+
+    def cut(self, hangup: Hangup) -> None:
+        """End the conversation from outside."""
+        if self._scope is not None and self._cut is None:
+            self._cut = hangup
+            self._scope.cancel()
+
+    def stop(self) -> None:
+        """The server stops: who is idle hears so at once, a command that runs is finished first."""
+        if self._waiting and self.protocol.state not in (State.DATA, State.CHUNK):
+            self.cut(Hangup("shutdown", answers.SHUTDOWN))
+
+    def abandon(self) -> None:
+        """The grace is over: end whatever runs, but for a hand-over that has begun."""
+        self.cut(Hangup("shutdown", answers.SHUTDOWN))
+
+    # What a plugin may ask for (`session.session.Link`).
+
+    async def input_waits(self, seconds: float) -> bool:
+        """Whether the client talks within `seconds`; the asking entry's clock stands still."""
+        protocol, watch = self.protocol, self.session.watch
+        if protocol.unread:
+            return True
+        if watch is not None:
+            watch.pause()
+        try:
+            await self.flush()
+            with move_on_after(seconds):
+                await self.read()
+                return True
+            self._waiting = False
+            return False
+        finally:
+            if watch is not None:
+                watch.resume()
+
+    def close_after(self, reply: Reply | None) -> None:
+        """End the session after the reply that is due."""
+        self._after = _closing(reply or answers.BROKEN)
+
+    def start(self, later: Later[Any], function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
+        """Background work in the server's task group, ended with the session."""
+        group = self.house.group
+        assert group is not None
+        if self._laters is None:
+            self._laters = set()
+        scope = CancelScope()
+        self._laters.add(scope)
+        group.start_soon(self._work, later, scope, function, args)
+
+    async def _work(
+        self, later: Later[Any], scope: CancelScope, function: Callable[..., Awaitable[Any]], args: tuple[object, ...]
+    ) -> None:
+        try:
+            with scope:
+                later.resolve(await function(*args))
+        except Exception as error:
+            later.fail(error)
+        except get_cancelled_exc_class():
+            later.fail(RuntimeError("the server stopped before the work was done"))
+            raise
+        finally:
+            if not later.done:
+                later.fail(RuntimeError("the session ended before the work was done"))
+            if self._laters is not None:
+                self._laters.discard(scope)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left. Commands that it sent before count as presence."""
+        return not self.protocol.unread and self.stream.gone
+
+
+def _closing(reply: Reply) -> Reply:
+    return reply if reply.close else Reply(reply.code, reply.text, status=reply.status, close=True)
+
+
+def _peer(address: tuple[str, int] | str) -> Peer:
+    return Peer(address, None) if isinstance(address, str) else Peer(*address)

@@ -1,0 +1,285 @@
+"""What the core does for each command: asks the phase's chain, moves the session's state, answers.
+
+The session's facts change here and nowhere else, after the chain has answered. The transaction alone exists before: in
+`mail` it is there tentatively, and dropped when the chain refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import log
+from ..contract.chain import Greeting
+from ..contract.fault import REJECT
+from ..session.evidence import Finding
+from ..session.transaction import Recipient, Sender, Transaction
+from ..wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
+from ..wire.reply import Reply
+from ..wire.server import Body, EndOfBody, Refused
+from . import answers
+from .reception import Reception
+
+if TYPE_CHECKING:
+    from ..session.message import Message
+    from .connection import Connection
+
+
+class Dialog:
+    """The commands of one connection."""
+
+    __slots__ = ("_connected", "_queued", "connection", "reception")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.reception: Reception | None = None
+        self._connected = False
+        self._queued: list[tuple[Message, Reply]] | None = None
+
+    async def greet(self) -> None:
+        """The banner, or a refusal in its place."""
+        connection = self.connection
+        session, house = connection.session, connection.house
+        self._connected = True
+        reply = house.connect.call(session, None)
+        if house.connect.is_async:
+            reply = await reply
+        connection.protocol.greet(reply)
+        self._told("connect", reply)
+
+    async def handle(self, event: Any) -> None:
+        """One event of the protocol."""
+        await _HANDLERS[type(event)](self, event)
+
+    # Commands.
+
+    async def hello(self, command: Hello) -> None:
+        connection = self.connection
+        session, house = connection.session, connection.house
+        if command.verb == "LHLO":
+            return self._answer("ehlo", command, answers.NOT_LMTP)
+        esmtp = command.verb != "HELO"
+        keywords = dict(house.keywords) if esmtp else {}
+        reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
+        if house.ehlo.is_async:
+            reply = await reply
+        if reply.positive:
+            self.drop("EHLO")
+            offered = house.keywords if keywords == house.keywords else keywords
+            session.helo, session.esmtp, session.keywords = command.hostname, esmtp, offered
+            connection.protocol.keywords = offered
+            if esmtp:
+                reply = house.hello(reply.text, offered)
+        self._answer("ehlo", command, reply)
+
+    async def mail(self, command: Mail) -> None:
+        connection = self.connection
+        session, house = connection.session, connection.house
+        if command.parameters and command.parameters.get("SIZE", 0) > house.limits.message_size:
+            return self._answer("mail", command, answers.TOO_LARGE)
+        sender = Sender(command.sender, command.parameters, session.journal)
+        session.transaction = Transaction(house.new_id(), sender, session.journal, house.spool.path)
+        reply = house.mail.call(session, sender)
+        if house.mail.is_async:
+            reply = await reply
+        if not reply.positive:
+            self.drop("refused")
+        self._answer("mail", command, reply)
+
+    async def rcpt(self, command: Rcpt) -> None:
+        connection = self.connection
+        session, house = connection.session, connection.house
+        transaction = session.transaction
+        assert transaction is not None
+        if len(transaction.recipients) >= house.limits.recipients:
+            return self._answer("rcpt", command, answers.TOO_MANY_RECIPIENTS)
+        recipient = Recipient(command.recipient, command.parameters, session.journal)
+        if command.recipient.postmaster:
+            recipient.accept()  # RFC 5321 §4.5.1
+        reply = house.rcpt.call(session, recipient)
+        if house.rcpt.is_async:
+            reply = await reply
+        if reply.positive and not recipient.accepted:
+            reply = answers.RELAYING_DENIED
+        elif reply.permanent and recipient.given.postmaster and reply is not REJECT:
+            reply = self._overrule(reply)
+        if reply.positive:
+            transaction.recipients.append(recipient)
+        self._answer("rcpt", command, reply)
+
+    def _overrule(self, reply: Reply) -> Reply:
+        """postmaster is always heard: only limits, syntax and faults may refuse it."""
+        session = self.connection.session
+        session.evidence.add(Finding(session.answered_by, "rcpt", "overruled", reply, detail="postmaster"))
+        session.answered_by = "core"
+        return answers.RECIPIENT_OK
+
+    async def data(self, command: Data) -> None:
+        reply = await self._ask_data(chunked=False)
+        if reply.positive:
+            self.reception = Reception(self.connection)
+            reply = reply if reply.code == 354 else answers.START_INPUT
+        self._answer("data", command, reply)
+        if not reply.positive:
+            self.drop("refused")
+            self.connection.protocol.reset()
+
+    async def bdat(self, command: Bdat) -> None:
+        """The octets of the chunk follow as `Body`, whatever is decided here (RFC 3030 §2)."""
+        if self.reception is None:
+            reply = await self._ask_data(chunked=True)
+            reception = self.reception = Reception(self.connection)
+            if not reply.positive:
+                reception.refuse("data", reply)
+
+    async def _ask_data(self, *, chunked: bool) -> Reply:
+        connection = self.connection
+        step = connection.house.data
+        reply: Reply = step.call(connection.session, chunked)
+        if step.is_async:
+            reply = await reply  # type: ignore[misc]
+        return reply
+
+    async def rset(self, command: Rset) -> None:
+        self.drop("RSET")
+        self._answer("reset", command, answers.RESET)
+
+    async def quit(self, command: Quit) -> None:
+        self._answer("quit", command, answers.BYE)
+        self.connection.why = "quit"
+
+    async def other(self, command: Command) -> None:
+        connection = self.connection
+        house = connection.house
+        reply = house.command.call(connection.session, command)
+        if house.command.is_async:
+            reply = await reply
+        self._answer("command", command, reply)
+
+    async def refused(self, event: Refused) -> None:
+        """The wire has refused: unreadable, too long, or out of turn."""
+        self._say("syntax", event.reply)
+
+    # Bodies.
+
+    async def body(self, event: Body) -> None:
+        assert self.reception is not None
+        await self.reception.take(event.data)
+
+    async def end_of_body(self, event: EndOfBody) -> None:
+        reception, connection = self.reception, self.connection
+        assert reception is not None
+        if not event.last and reception.verdict is None and event.fault is None:
+            return self._say("data", Reply(250, f"{reception.octets} octets received"))
+        phase, reply = await reception.end(event.fault)
+        message = reception.message
+        if reply.positive and message is not None:
+            self._remember_queued(message, reply)
+            connection.messages += 1
+            connection.session.error_count = 0
+        self.drop("done" if reply.positive else "refused")
+        if not event.last:
+            connection.protocol.spoil()
+        self._say(phase, reply)
+
+    def too_slow(self, now: float) -> bool:
+        """Whether a body comes slower than it must."""
+        return self.reception is not None and self.reception.too_slow(now)
+
+    # State.
+
+    def drop(self, why: str) -> None:
+        """The transaction is over, if there was one."""
+        session = self.connection.session
+        if self.reception is not None:
+            if not (why == "done" and self.connection.house.hears_queued):
+                self.reception.close()
+            self.reception = None
+        transaction = session.transaction
+        if transaction is not None:
+            self.connection.house.pipeline.tell_reset(session, transaction, why)
+            session.transaction = None
+            transaction.clean_up()
+
+    def _remember_queued(self, message: Message, reply: Reply) -> None:
+        """`queued` is told when the reply is written."""
+        if self.connection.house.hears_queued:
+            if self._queued is None:
+                self._queued = []
+            self._queued.append((message, reply))
+
+    async def flushed(self) -> None:
+        """The replies are written."""
+        while self._queued:
+            message, reply = self._queued.pop(0)
+            try:
+                await self.connection.house.pipeline.tell_queued(self.connection.session, message, reply)
+            finally:
+                message.close()
+
+    async def end(self) -> None:
+        """The connection is over."""
+        self.drop("disconnect")
+        await self.flushed()
+        if self._connected:
+            await self.connection.house.pipeline.tell_disconnect(self.connection.session)
+
+    # Answers.
+
+    def _answer(self, phase: str, command: AnyCommand, reply: Reply) -> None:
+        self.connection.session.command_count += 1
+        self.connection.protocol.answer(command, reply)
+        self._told(phase, reply)
+
+    def _say(self, phase: str, reply: Reply) -> None:
+        self.connection.protocol.say(reply)
+        self._told(phase, reply)
+
+    def _told(self, phase: str, reply: Reply) -> None:
+        """A reply is on its way: count it, log a refusal, tell who listens; the changes of this command stand."""
+        session, house = self.connection.session, self.connection.house
+        by, session.answered_by = session.answered_by, "core"
+        session.journal.forget()
+        if reply.refused:
+            self._log_refusal(phase, by, reply)
+            if reply.permanent and not reply.close:
+                self._count_error()
+        if house.hears_replied:
+            house.pipeline.tell_replied(session, phase, by, reply)
+
+    def _count_error(self) -> None:
+        session = self.connection.session
+        session.error_count += 1
+        if session.error_count >= self.connection.house.limits.errors:
+            self.connection.close_after(answers.TOO_MANY_ERRORS)
+
+    def _log_refusal(self, phase: str, by: str, reply: Reply) -> None:
+        if not log.enabled("info"):
+            return
+        session = self.connection.session
+        transaction = session.transaction
+        log.info(
+            "refused",
+            session=session.id,
+            queue_id=transaction.id if transaction else None,
+            client=str(session.client),
+            phase=phase,
+            by=by,
+            reply=str(reply),
+            sender=str(transaction.sender) if transaction else None,
+        )
+
+
+_HANDLERS: dict[type, Callable[[Dialog, Any], Awaitable[None]]] = {
+    Hello: Dialog.hello,
+    Mail: Dialog.mail,
+    Rcpt: Dialog.rcpt,
+    Data: Dialog.data,
+    Bdat: Dialog.bdat,
+    Rset: Dialog.rset,
+    Quit: Dialog.quit,
+    Command: Dialog.other,
+    Refused: Dialog.refused,
+    Body: Dialog.body,
+    EndOfBody: Dialog.end_of_body,
+}

@@ -1,0 +1,115 @@
+"""What all connections of one running server share: its chains, limits, spool, and who is connected."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from anyio.abc import TaskGroup
+
+from ..contract.pipeline import Pipeline
+from ..session.session import Session
+from ..session.spool import SpoolFolder
+from ..session.transaction import Transaction
+from ..wire.reply import Reply
+from .answers import ENDS
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+Received = Callable[[Session, Transaction], "str | bytes | None"]
+
+
+class House:
+    """One running server, as its connections see it.
+
+    connect, ehlo, mail … -- the compiled chain of each phase (`contract.chain.Step`).
+    keywords -- what EHLO offers before middleware adds its own.
+    now -- time.monotonic() as of the sweeper's last look; good enough for limits, and free.
+    closing -- whether the server is stopping.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        limits: Limits,
+        spool: SpoolFolder,
+        *,
+        hostname: str,
+        greeting: str,
+        received: Received | None = None,
+        normalise: bool = False,
+        rehearsal: bool = False,
+    ) -> None:
+        self.pipeline = pipeline
+        self.limits = limits
+        self.spool = spool
+        self.hostname = hostname
+        self.received = received
+        self.normalise = normalise
+        self.rehearsal = rehearsal
+        self.group: TaskGroup | None = None
+        self.connections: set[Connection] = set()
+        self.closing = False
+        self.now = time.monotonic()
+        self.keywords: Mapping[str, str] = {
+            "PIPELINING": "",
+            "SIZE": str(limits.message_size),
+            "8BITMIME": "",
+            "SMTPUTF8": "",
+            "CHUNKING": "",
+            "ENHANCEDSTATUSCODES": "",
+            "HELP": "",
+        }
+        self._greeting = Reply(220, _with_esmtp(f"{hostname} {greeting}"))
+        self._hello: dict[tuple[tuple[str, str], ...], Reply] = {}
+        self._prefix = secrets.token_hex(4)
+        self._serial = 0
+        self.hears_replied = bool(pipeline.nodes("replied"))
+        self.hears_queued = bool(pipeline.nodes("queued"))
+        self._compile()
+
+    def _compile(self) -> None:
+        ends: dict[str, Callable[[Session, Any], Reply]] = {
+            **ENDS,
+            "connect": lambda session, subject: self._greeting,
+            "ehlo": lambda session, greeting: Reply(250, self.hostname),
+        }
+        envelope, hand_over = float(self.limits.envelope), float(self.limits.hand_over)
+
+        def chain(hook: str, limit: float) -> Any:
+            return self.pipeline.chain(hook, ends[hook], limit)
+
+        self.connect = chain("connect", envelope)
+        self.ehlo = chain("ehlo", envelope)
+        self.mail = chain("mail", envelope)
+        self.rcpt = chain("rcpt", envelope)
+        self.data = chain("data", envelope)
+        self.command = chain("command", envelope)
+        self.headers = chain("headers", envelope)
+        self.message = chain("message", hand_over)
+        self.queue = chain("queue", hand_over)
+
+    def new_id(self) -> str:
+        """An identifier that no other session or message of any run has."""
+        self._serial += 1
+        return f"{self._prefix}{self._serial:x}"
+
+    def hello(self, text: str, keywords: Mapping[str, str]) -> Reply:
+        """The answer to EHLO; made once for each set of keywords."""
+        key = ((text, ""), *keywords.items())
+        reply = self._hello.get(key)
+        if reply is None:
+            lines = [text, *(f"{name} {value}".rstrip() for name, value in keywords.items())]
+            reply = Reply(250, "\n".join(lines))
+            if len(self._hello) < 64:
+                self._hello[key] = reply
+        return reply
+
+
+def _with_esmtp(text: str) -> str:
+    """RFC 5321 §3.1: clients look for the word."""
+    return text if "ESMTP" in text.split() else f"{text} ESMTP"

@@ -1,0 +1,107 @@
+"""Where a server listens: TCP over IPv4 and IPv6, and UNIX sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from dataclasses import dataclass
+
+from ..option import ConfigError, SocketAddress, socket_address
+
+BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One address to listen on.
+
+    address -- "127.0.0.1:2525", "[::]:25" (IPv4 too), "localhost:2525" (all its addresses), "unix:/run/mail.sock". Port 0
+        takes a free one; the server's `addresses` tell which.
+    name -- how predicates and the log call it; default: the address.
+    """
+
+    address: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        socket_address(self.address, name="Listener")
+
+    @property
+    def label(self) -> str:
+        """The name, or the address."""
+        return self.name or self.address
+
+    def bind(self) -> list[socket.socket]:
+        """Listening sockets, non-blocking. ConfigError when the address cannot be had."""
+        wanted = socket_address(self.address, name="Listener")
+        try:
+            return [_bind_unix(wanted.path)] if wanted.path is not None else _bind_tcp(wanted)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {self.address}: {error.strerror or error}", remedy=_remedy(error)
+            ) from error
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "ports below 1024 need root, or CAP_NET_BIND_SERVICE; take 2525 to try things out"
+    if isinstance(error, socket.gaierror):
+        return "take an address of this machine"
+    return "another server may have it: stop that one or take another port"
+
+
+def _bind_tcp(wanted: SocketAddress) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            sockets.append(_listening(family, address))
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+def _listening(family: int, address: object) -> socket.socket:
+    each = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # "[::]" means every address of the machine, IPv4 included.
+            each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address[0] == "::" else 1)  # type: ignore[index]
+        each.setblocking(False)
+        each.bind(address)  # type: ignore[arg-type]
+        each.listen(BACKLOG)
+    except OSError:
+        each.close()
+        raise
+    return each
+
+
+def _bind_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        each.setblocking(False)
+        each.bind(path)
+        each.listen(BACKLOG)
+    except OSError:
+        each.close()
+        raise
+    return each
+
+
+def _remove_stale(path: str) -> None:
+    """A socket that nobody listens on any more; a file that is no socket stays."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)

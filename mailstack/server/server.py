@@ -1,0 +1,232 @@
+"""The server: a stack, its listeners and its limits, made into a running thing.
+
+server = Server(Stack(…), listeners=[Listener("127.0.0.1:2525")])
+server.run()                      # a process of its own: picks the event loop, stops on SIGTERM and SIGINT
+
+async with server:                # or inside an application, on its loop, asyncio or trio
+    ...
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio import CancelScope, create_task_group, move_on_after, open_signal_receiver
+from anyio.abc import TaskGroup, TaskStatus
+
+from .. import log
+from ..contract.compose import Stack
+from ..contract.pipeline import Pipeline, build
+from ..option import ConfigError, domain
+from ..services import transport
+from ..services.transport import RawStream
+from ..session.spool import SpoolFolder
+from .answers import TOO_MANY_CONNECTIONS
+from .backend import run
+from .connection import Connection
+from .house import House, Received
+from .limits import Limits
+from .listener import Listener
+from .sweeper import sweep
+
+
+class Server:
+    """A mail server.
+
+    stack -- the policy, ending in a queue handler.
+    listeners -- where to listen; default 127.0.0.1:2525.
+    hostname -- the name it goes by in the banner, EHLO and Received; default: the machine's.
+    greeting -- the words after the name in the banner.
+    received -- a function of (session, transaction) that makes the Received field: its value as text, the whole field as
+        bytes, or None for no field. Default: RFC 5321 §4.4.
+    limits -- what a client may take.
+    spool -- the folder for messages in transit, made if missing (0700); default: a private temporary one.
+    normalise -- True makes bare CR and LF in messages CRLF and drops NUL, where the default refuses them.
+    handle_signals -- whether `run()` stops on SIGTERM and SIGINT.
+
+    Raises ConfigError for anything that makes no sense; the stack is checked when the server starts, or by `check()`.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        listeners: Sequence[Listener] = (Listener("127.0.0.1:2525"),),
+        *,
+        hostname: str | None = None,
+        greeting: str = "ESMTP mailstack",
+        received: Received | None = None,
+        limits: Limits | None = None,
+        spool: str | None = None,
+        normalise: bool = False,
+    ) -> None:
+        if not isinstance(stack, Stack):
+            raise ConfigError(f"{type(stack).__name__} is not a stack", remedy="write Server(Stack(…), …)")
+        if isinstance(listeners, Listener):
+            raise ConfigError("listeners is one Listener", remedy="write listeners=[Listener(…)]")
+        self.stack = stack
+        self.listeners = list(listeners)
+        self.hostname = domain(hostname or socket.gethostname() or "localhost", name="Server(hostname)")
+        self.greeting = greeting
+        self.received = received
+        self.limits = limits or Limits()
+        self.spool = spool
+        self.normalise = normalise
+        self.addresses: list[tuple[str, int] | str] = []
+        self._pipeline: Pipeline | None = None
+        self._house: House | None = None
+        self._stopped: anyio.Event | None = None
+        self._exit: AsyncExitStack | None = None
+        self._group: TaskGroup | None = None
+
+    def check(self) -> Pipeline:
+        """Load and compile the stack without serving. ConfigError names file, line and remedy."""
+        if self._pipeline is None:
+            self._pipeline = build(self.stack)
+        return self._pipeline
+
+    # In an application's own loop.
+
+    async def __aenter__(self) -> Server:
+        self._exit = AsyncExitStack()
+        self._group = await self._exit.enter_async_context(create_task_group())
+        try:
+            await self._group.start(self.serve)
+        except BaseException as error:
+            await self._exit.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._exit is not None
+        self.stop()
+        await self._exit.__aexit__(None, None, None)
+
+    def stop(self) -> None:
+        """Stop: no new connections; who is idle hears 421 at once; what runs is finished first."""
+        if self._stopped is not None:
+            self._stopped.set()
+
+    # As a process of its own.
+
+    def run(self, backend: str = "auto") -> None:
+        """Serve until SIGTERM or SIGINT. backend -- "auto" (uvloop where installed), "asyncio", "uvloop", "trio"."""
+        run(self._run, backend)
+
+    async def _run(self) -> None:
+        async with create_task_group() as group:
+            group.start_soon(self._stop_on_signal, group.cancel_scope)
+            await self.serve()
+            group.cancel_scope.cancel()
+
+    async def _stop_on_signal(self, scope: CancelScope) -> None:
+        """The first signal stops in good order, a second one at once."""
+        with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            count = 0
+            async for number in signals:
+                count += 1
+                log.info("stopping", signal=signal.Signals(number).name)
+                self.stop()
+                if count > 1:
+                    scope.cancel()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop()` or cancellation; `task_status.started()` once connections are accepted."""
+        pipeline = self.check()
+        self._stopped = anyio.Event()
+        limits = self.limits
+        folder = SpoolFolder(self.spool, memory_each=int(limits.memory_each), memory_total=int(limits.memory_total))
+        with folder:
+            self._house = House(
+                pipeline,
+                limits,
+                folder,
+                hostname=self.hostname,
+                greeting=self.greeting,
+                received=self.received,
+                normalise=self.normalise,
+            )
+
+            async def live(_: Any) -> None:
+                await self._serve(task_status)
+
+            await pipeline.life("lifespan", live)(self)
+
+    async def _serve(self, task_status: TaskStatus[None]) -> None:
+        house, stopped = self._house, self._stopped
+        assert house is not None and stopped is not None
+        sockets, names = self._bind()
+        async with create_task_group() as group:
+            house.group = group
+
+            async def accept(stream: RawStream, index: int) -> None:
+                await self._accept(house, stream, names[index])
+
+            acceptor = await transport.serve(sockets, accept, group, on_error=_accept_error)
+            group.start_soon(sweep, house)
+            self.addresses = [_address(each) for each in sockets]
+            log.info("listening", addresses=" ".join(_words(address) for address in self.addresses))
+            task_status.started()
+            await stopped.wait()
+            await acceptor.close()
+            await self._drain(house)
+            group.cancel_scope.cancel()
+
+    def _bind(self) -> tuple[list[socket.socket], list[str]]:
+        sockets: list[socket.socket] = []
+        names: list[str] = []
+        try:
+            for listener in self.listeners:
+                for each in listener.bind():
+                    sockets.append(each)
+                    names.append(listener.label)
+        except ConfigError:
+            for each in sockets:
+                each.close()
+            raise
+        return sockets, names
+
+    async def _accept(self, house: House, stream: RawStream, name: str) -> None:
+        if len(house.connections) >= self.limits.connections:
+            log.warning("too many connections", client=str(stream.peer), limit=self.limits.connections)
+            with move_on_after(1):
+                await stream.send(TOO_MANY_CONNECTIONS.encode(enhanced=False))
+            return
+        await Connection(stream, house, name).serve()
+
+    async def _drain(self, house: House) -> None:
+        """Let what runs finish, within the grace; then the rest hears 421 and is cut."""
+        house.closing = True
+        with move_on_after(float(self.limits.shutdown)):
+            while house.connections:
+                for connection in tuple(house.connections):
+                    connection.stop()
+                await anyio.sleep(0.05)
+        for connection in tuple(house.connections):
+            connection.abandon()
+        with move_on_after(float(self.limits.hand_over)):
+            while house.connections:
+                await anyio.sleep(0.05)
+
+
+def _accept_error(error: OSError) -> None:
+    log.error("accept failed", reason=str(error))
+
+
+def _address(each: socket.socket) -> tuple[str, int] | str:
+    name = each.getsockname()
+    return name if isinstance(name, str) else (name[0], name[1])
+
+
+def _words(address: tuple[str, int] | str) -> str:
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,56 @@
+"""The record of who said what in a session: logs, metrics, simulation and the live view all read this one.
+
+It is bounded: a client that keeps a connection open and collects refusals pushes the oldest out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..wire.reply import Reply
+
+LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that one entry did.
+
+    who -- the entry's name, or "core".
+    phase -- the hook's name.
+    outcome -- "accepted", "refused", "fault", "late", "would have refused", "noted".
+    reply -- what it answered, or None.
+    seconds -- how long it (or the run of plain checks it stood in) took.
+    detail -- free text for people; for a fault the exception's type and text. Never shown to the client.
+    """
+
+    who: str
+    phase: str
+    outcome: str
+    reply: Reply | None = None
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class Evidence:
+    """The last `LIMIT` findings, oldest first."""
+
+    __slots__ = ("_findings", "forgotten")
+
+    def __init__(self) -> None:
+        self._findings: deque[Finding] = deque(maxlen=LIMIT)
+        self.forgotten = 0
+
+    def add(self, finding: Finding) -> None:
+        """Record; beyond the limit the oldest finding goes and `forgotten` counts it."""
+        if len(self._findings) == LIMIT:
+            self.forgotten += 1
+        self._findings.append(finding)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(tuple(self._findings))
+
+    def __len__(self) -> int:
+        return len(self._findings)

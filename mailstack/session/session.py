@@ -1,0 +1,186 @@
+"""What a plugin sees of one conversation, and what it may do to it.
+
+The core alone changes these facts. A check has a closed list of abilities, below under "Abilities"; it never writes
+to the wire.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ..wire.reply import Reply
+from .evidence import Evidence, Finding
+from .journal import Journal
+from .later import Later
+from .stash import Stash
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+    from .watch import Watch
+
+T = TypeVar("T")
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Peer:
+    """One end of the connection.
+
+    host -- the address as text, "" for an unnamed UNIX socket; port -- None for a UNIX socket.
+    """
+
+    __slots__ = ("_ip", "host", "port")
+
+    def __init__(self, host: str, port: int | None) -> None:
+        self.host = host
+        self.port = port
+        self._ip: IPAddress | None = None
+
+    @property
+    def ip(self) -> IPAddress | None:
+        """The address as a value, None for a UNIX socket."""
+        if self._ip is None and self.port is not None:
+            self._ip = ipaddress.ip_address(self.host)
+        return self._ip
+
+    @property
+    def literal(self) -> str:
+        """RFC 5321 §4.1.3: `[192.0.2.1]`, `[IPv6:2001:db8::1]`; "" for a UNIX socket."""
+        if self.port is None:
+            return ""
+        return f"[IPv6:{self.host}]" if ":" in self.host else f"[{self.host}]"
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return self.host or "local"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Link(Protocol):
+    """What the connection does for its session."""
+
+    def start(self, later: Later[Any], function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
+        """Run `function` in the background until the session ends."""
+
+    async def input_waits(self, seconds: float) -> bool:
+        """Whether the client talks within `seconds`."""
+
+    def close_after(self, reply: Reply | None) -> None:
+        """End the session after the reply that is due."""
+
+
+class Session:
+    """One conversation.
+
+    id -- unique; in every log line.
+    client, server -- the two ends; listener -- the name of the listener that took the connection.
+    hostname -- the name that this server goes by.
+    helo -- the client's name from the last HELO, EHLO or LHLO that was accepted, or None.
+    esmtp -- whether that was EHLO or LHLO. keywords -- the EHLO keywords that were offered in the answer.
+    user -- the authenticated identity, or None. secure -- whether the conversation runs under TLS.
+    transaction -- the mail transaction at hand, or None.
+    rehearsal -- true in a simulation: read stores, write nothing outside.
+    started -- time.monotonic() of the connection. command_count, error_count -- so far.
+    """
+
+    __slots__ = (
+        "_evidence",
+        "_link",
+        "_stash",
+        "answered_by",
+        "client",
+        "command_count",
+        "error_count",
+        "esmtp",
+        "hand_over_by",
+        "helo",
+        "hostname",
+        "id",
+        "journal",
+        "keywords",
+        "listener",
+        "rehearsal",
+        "secure",
+        "server",
+        "started",
+        "transaction",
+        "user",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        client: Peer,
+        server: Peer,
+        *,
+        link: Link,
+        hostname: str = "localhost",
+        listener: str = "",
+        rehearsal: bool = False,
+    ) -> None:
+        self.id = id
+        self.client = client
+        self.server = server
+        self.hostname = hostname
+        self.listener = listener
+        self.rehearsal = rehearsal
+        self.helo: str | None = None
+        self.esmtp = False
+        self.keywords: Mapping[str, str] = {}
+        self.user: str | None = None
+        self.secure = False
+        self.transaction: Transaction | None = None
+        self.started = time.monotonic()
+        self.command_count = 0
+        self.error_count = 0
+        # The core's own: who gave the last answer, which clock runs, what may be undone.
+        self.answered_by = "core"
+        self.watch: Watch | None = None
+        self.hand_over_by = math.inf  # time.monotonic() by which `message` and `queue` together must be over
+        self.journal = Journal()
+        self._link = link
+        self._stash: Stash | None = None
+        self._evidence: Evidence | None = None
+
+    @property
+    def stash(self) -> Stash:
+        """Private storage of plugins, gone with the session."""
+        if self._stash is None:
+            self._stash = Stash()
+        return self._stash
+
+    @property
+    def evidence(self) -> Evidence:
+        """Who found what so far."""
+        if self._evidence is None:
+            self._evidence = Evidence()
+        return self._evidence
+
+    # Abilities.
+
+    def start(self, function: Callable[..., Awaitable[T]], *args: object) -> Later[T]:
+        """Run `function(*args)` in the background; its failure stays in the `Later`, and it ends with the session."""
+        later: Later[T] = Later()
+        self._link.start(later, function, args)
+        return later
+
+    async def input_waits(self, seconds: float) -> bool:
+        """Whether the client sends something within `seconds`, without consuming it.
+
+        Input that is already there counts; the end of file does not: then the session is over (Hangup). The caller's
+        clock stands still meanwhile.
+        """
+        return await self._link.input_waits(seconds)
+
+    def close(self, reply: Reply | None = None) -> None:
+        """End the session: the reply that is due goes out, then `reply`, then the connection closes."""
+        self._link.close_after(reply)
+
+    def note(self, who: str, phase: str, detail: str) -> None:
+        """Add a finding of one's own to the evidence."""
+        self.evidence.add(Finding(who, phase, "noted", detail=detail))

@@ -1,0 +1,86 @@
+"""The trace fields that the core writes: Received (RFC 5321 §4.4) and Authentication-Results (RFC 8601).
+
+Nothing of the client's gets in unescaped: the HELO name was checked at the parser, and is checked here again.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from email.utils import formatdate
+
+from ..wire.header import format_field
+from .session import Session
+from .transaction import Result, Transaction
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`{|}~.@]+")
+_HOSTILE = re.compile(r"[^ -~]")
+
+_second = 0
+_date = ""
+
+
+def date_now() -> str:
+    """The time as RFC 5322 §3.3 writes it, with the local offset."""
+    global _second, _date
+    now = int(time.time())
+    if now != _second:
+        _second, _date = now, formatdate(now, localtime=True)
+    return _date
+
+
+def protocol_of(session: Session, *, utf8: bool = False) -> str:
+    """The `with` word: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA (RFC 3848), UTF8SMTP… (RFC 6531 §4.3)."""
+    if not session.esmtp:
+        return "SMTP"
+    word = "UTF8SMTP" if utf8 else "ESMTP"
+    return word + ("S" if session.secure else "") + ("A" if session.user is not None else "")
+
+
+def received(session: Session, transaction: Transaction) -> bytes:
+    """The Received field, CRLF and all. A single recipient is named; several are nobody's business."""
+    helo = _NOT_A_NAME.sub("?", session.helo or "unknown")
+    literal = session.client.literal
+    seen = f" ({literal})" if literal else " (local)"
+    protocol = protocol_of(session, utf8=transaction.sender.utf8)
+    recipients = transaction.recipients
+    whom = f"\r\n\tfor {_path(recipients[0].given.path)}" if len(recipients) == 1 else ""
+    return (
+        f"Received: from {helo}{seen}\r\n\tby {session.hostname} with {protocol} id {transaction.id}{whom};\r\n"
+        f"\t{date_now()}\r\n"
+    ).encode("utf-8" if transaction.sender.utf8 else "ascii", "replace")
+
+
+def _path(path: str) -> str:
+    """A path was parsed, so it holds no control characters; a quoted local part may still hold what folds badly."""
+    return _HOSTILE.sub("?", path) if path.isascii() else path
+
+
+def authentication_results(hostname: str, transaction: Transaction) -> bytes:
+    """The Authentication-Results field from what middleware found; empty when it found nothing."""
+    if not len(transaction.results):
+        return b""
+    parts = [hostname, *(_result(result) for result in transaction.results)]
+    return format_field("Authentication-Results", ";\r\n\t".join(parts))
+
+
+def _result(result: Result) -> str:
+    words = [f"{_token(result.method)}={_token(result.result)}"]
+    if result.reason:
+        words.append(f"reason={_quoted(result.reason)}")
+    words += [f"{_token(name)}={_value(value)}" for name, value in result.properties.items()]
+    return " ".join(words)
+
+
+def _token(text: str) -> str:
+    return "".join(_TOKEN.findall(text)) or "unknown"
+
+
+def _value(text: str) -> str:
+    return text if _TOKEN.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    clean = _HOSTILE.sub("?", text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{clean}"'

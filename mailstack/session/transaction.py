@@ -1,0 +1,176 @@
+"""One mail transaction: a sender, its recipients, and what was found out about them (RFC 5321 §3.3).
+
+It exists from the moment the `mail` chain runs (tentatively: it is dropped when that chain refuses) until the reply to
+the end of data, RSET, a new EHLO or the end of the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..wire.address import Address
+from ..wire.reply import Reply
+from .journal import Journal
+from .message import Message
+from .stash import Stash
+
+
+class Sender:
+    """The reverse-path of MAIL.
+
+    address -- as policy sees it; `rewrite()` changes it. `given` stays what the client said.
+    parameters -- the typed MAIL parameters: SIZE int, BODY str, SMTPUTF8 True, …
+    """
+
+    __slots__ = ("_journal", "address", "given", "parameters")
+
+    def __init__(self, address: Address, parameters: Mapping[str, Any], journal: Journal) -> None:
+        self.address = address
+        self.given = address
+        self.parameters = parameters
+        self._journal = journal
+
+    @property
+    def null(self) -> bool:
+        """Whether it is `<>`, the sender of bounces."""
+        return self.address.null
+
+    @property
+    def utf8(self) -> bool:
+        """Whether the client asked for SMTPUTF8 (RFC 6531)."""
+        return "SMTPUTF8" in self.parameters
+
+    def rewrite(self, address: Address) -> None:
+        """Use another reverse-path from here on."""
+        before = self.address
+        self.address = address
+        self._journal.record(f"rewrote the sender to <{address}>", lambda: setattr(self, "address", before))
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+
+class Recipient:
+    """One forward-path of RCPT.
+
+    address -- as policy sees it; `rewrite()` changes it. `given` stays what the client said.
+    parameters -- the typed RCPT parameters: NOTIFY, ORCPT, …
+    accepted -- whether somebody vouched for it.
+    verdict -- its own reply to the message, or None (LMTP; mixed verdicts in SMTP refuse the whole).
+    """
+
+    __slots__ = ("_journal", "accepted", "address", "given", "parameters", "verdict")
+
+    def __init__(self, address: Address, parameters: Mapping[str, Any], journal: Journal) -> None:
+        self.address = address
+        self.given = address
+        self.parameters = parameters
+        self.accepted = False
+        self.verdict: Reply | None = None
+        self._journal = journal
+
+    def accept(self) -> None:
+        """Vouch: this server is responsible for the address, or its client may relay to it."""
+        if not self.accepted:
+            self.accepted = True
+            self._journal.record(f"vouched for <{self.address}>", lambda: setattr(self, "accepted", False))
+
+    def rewrite(self, address: Address) -> None:
+        """Deliver to another address."""
+        before = self.address
+        self.address = address
+        self._journal.record(f"rewrote the recipient to <{address}>", lambda: setattr(self, "address", before))
+
+    def answer(self, reply: Reply) -> None:
+        """In `message` or `queue`: the verdict for this recipient alone."""
+        before = self.verdict
+        self.verdict = reply
+        self._journal.record(f"answered {reply.code} for <{self.address}>", lambda: setattr(self, "verdict", before))
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One method's result for Authentication-Results (RFC 8601 §2.7): `spf=pass smtp.mailfrom=example.org`."""
+
+    method: str
+    result: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Results:
+    """The authentication results of one message; the core alone writes the header field from them."""
+
+    __slots__ = ("_journal", "_results")
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._results: list[Result] = []
+
+    def add(self, method: str, result: str, properties: Mapping[str, str] | None = None, *, reason: str = "") -> None:
+        """Add one: `results.add("spf", "pass", {"smtp.mailfrom": "example.org"})`."""
+        found = Result(method, result, dict(properties or {}), reason)
+        self._results.append(found)
+        self._journal.record(f"found {method}={result}", lambda: self._results.remove(found))
+
+    def __iter__(self) -> Any:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+
+class Transaction:
+    """What is known of one message.
+
+    id -- the queue id.
+    recipients -- those that were accepted, in the order of their RCPT.
+    message -- None until the header section is complete.
+    stash -- private storage of plugins, gone with the transaction.
+    """
+
+    __slots__ = ("_files", "_spool_folder", "id", "message", "recipients", "results", "sender", "stash")
+
+    def __init__(self, id: str, sender: Sender, journal: Journal, spool_folder: Path | None = None) -> None:
+        self.id = id
+        self.sender = sender
+        self.recipients: list[Recipient] = []
+        self.message: Message | None = None
+        self.stash = Stash()
+        self.results = Results(journal)
+        self._spool_folder = spool_folder
+        self._files: list[Path] | None = None
+
+    def temp_file(self) -> Path:
+        """A new empty file (0600) that goes with the transaction."""
+        descriptor, name = tempfile.mkstemp(prefix="file-", dir=self._spool_folder)
+        os.close(descriptor)
+        return self._remember(Path(name))
+
+    def temp_dir(self) -> Path:
+        """A new folder (0700) that goes with the transaction, contents and all."""
+        return self._remember(Path(tempfile.mkdtemp(prefix="folder-", dir=self._spool_folder)))
+
+    def _remember(self, path: Path) -> Path:
+        if self._files is None:
+            self._files = []
+        self._files.append(path)
+        return path
+
+    def clean_up(self) -> None:
+        """Remove the temporary files; the core calls it when the transaction is over."""
+        for path in self._files or ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        self._files = None

@@ -1,0 +1,366 @@
+"""The server's side of an SMTP conversation, without I/O: octets in, events out; replies in, octets out.
+
+Use: `receive()` what arrived, call `next_event()` until it says `NEED_DATA`, answer each command with `answer()`,
+and write what `take_output()` returns. The order of commands is one table (`LEGAL`, `NEXT`); a command that comes out
+of turn, or that cannot be read, never reaches the caller's policy: it surfaces as `Refused` with its reply.
+
+Promises: however the octets are cut, the events are the same. Memory is bounded by the longest command line plus what
+`receive()` was given. A message body is over at CRLF.CRLF, or with the last octet of a BDAT, and nowhere else.
+
+Sources: RFC 5321 §3 and §4, RFC 2920 (pipelining), RFC 3030 (CHUNKING), RFC 2034 (enhanced status codes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from .body import ChunkDecoder, DataDecoder
+from .command import PARAMETERS, AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Parameter, Quit, Rcpt, Rset
+from .command import parse_command as parse
+from .reply import Reply
+
+__all__ = ["NEED_DATA", "Body", "EndOfBody", "Event", "NeedData", "Refused", "ServerProtocol", "State"]
+
+
+class State(Enum):
+    """Where the conversation stands."""
+
+    GREETING = "greeting"  # the banner is due; nothing may be read
+    HELLO = "hello"  # no HELO or EHLO yet
+    READY = "ready"  # no transaction
+    MAIL = "mail"  # a sender
+    RCPT = "rcpt"  # and at least one recipient
+    DATA = "data"  # the body by DATA is coming
+    CHUNK = "chunk"  # the octets of one BDAT are coming
+    CHUNKED = "chunked"  # between two BDATs
+    SPOILT = "spoilt"  # a BDAT was refused: the others are consumed and refused until RSET
+    SHUNNED = "shunned"  # the greeting was 554: all but QUIT is 503 (RFC 5321 §3.1)
+    CLOSED = "closed"
+
+
+class NeedData(Enum):
+    """The type of `NEED_DATA`."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA = NeedData.NEED_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A command that the wire itself refuses: unreadable, too long, or out of turn."""
+
+    verb: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Decoded octets of the message: dots unstuffed, chunk sizes gone."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfBody:
+    """The true end of the data (DATA), or of one chunk (BDAT; `last` says whether the message is complete).
+
+    fault -- "bare CR", "bare LF", "NUL", or None.
+    """
+
+    last: bool
+    fault: str | None
+
+
+Event = AnyCommand | Refused | Body | EndOfBody | NeedData
+
+_GREETED = frozenset({State.HELLO, State.READY, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT})
+
+# In which states each of the core's commands is legal.
+LEGAL: Mapping[type, frozenset[State]] = {
+    Hello: _GREETED,
+    Mail: frozenset({State.READY}),
+    Rcpt: frozenset({State.MAIL, State.RCPT}),
+    Data: frozenset({State.RCPT}),
+    Bdat: frozenset({State.RCPT, State.CHUNKED}),
+    Rset: _GREETED,
+    Quit: _GREETED | {State.SHUNNED},
+    Command: _GREETED,
+}
+
+# Where a positive answer leads. DATA's 354 opens the body; BDAT moves when its octets are consumed.
+NEXT: Mapping[type, State] = {
+    Hello: State.READY,
+    Mail: State.MAIL,
+    Rcpt: State.RCPT,
+    Data: State.DATA,
+    Quit: State.CLOSED,
+}
+
+_OUT_OF_TURN: Mapping[State, Reply] = {
+    State.HELLO: Reply(503, "send HELO or EHLO first"),
+    State.READY: Reply(503, "send MAIL first"),
+    State.MAIL: Reply(503, "send RCPT first"),
+    State.RCPT: Reply(503, "a transaction is already open"),
+    State.CHUNKED: Reply(503, "BDAT has begun: BDAT, RSET or QUIT"),
+    State.SPOILT: Reply(503, "this transaction was refused: send RSET"),
+    State.SHUNNED: Reply(503, "no service for you here"),
+}
+_NESTED_MAIL = Reply(503, "sender already given")
+_TOO_LONG = Reply(500, "command line too long")
+_LINE_END = Reply(500, "command lines end with CRLF")
+_NO_WEB = Reply(554, "this is a mail server", status="5.5.1", close=True)
+
+# Not SMTP at all: a browser that was lured here, or one protocol's request replayed at another (ALPACA).
+_FOREIGN = tuple(b"GET |POST |HEAD |PUT |CONNECT |OPTIONS |PRI * |HOST:|USER-AGENT:|CONTENT-".split(b"|"))
+
+
+class ServerProtocol:
+    """One conversation.
+
+    normalise -- make bare CR and LF in bodies CRLF and drop NUL, instead of refusing them; accept command lines that
+                 end with a bare LF.
+    line_limit, auth_limit -- octets of a command line, its end included.
+    parameters -- the MAIL and RCPT parameters that are understood, the core's and those that middleware brought.
+    """
+
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_chunk",
+        "_chunk_opened",
+        "_data",
+        "_discarding",
+        "_output",
+        "_pending",
+        "auth_limit",
+        "keywords",
+        "line_limit",
+        "normalise",
+        "parameters",
+        "state",
+        "utf8",
+    )
+
+    def __init__(
+        self,
+        *,
+        normalise: bool = False,
+        line_limit: int = 2048,
+        auth_limit: int = 12288,
+        parameters: Mapping[tuple[str, str], Parameter] = PARAMETERS,
+    ) -> None:
+        self.normalise = normalise
+        self.line_limit = line_limit
+        self.auth_limit = auth_limit
+        self.parameters = parameters
+        self.state = State.GREETING
+        self.keywords: Mapping[str, str] = {}
+        self.utf8 = False
+        self._buffer = b""
+        self._at = 0
+        self._output: list[bytes] = []
+        self._discarding = False
+        self._data: DataDecoder | None = None
+        self._chunk: ChunkDecoder | None = None
+        self._chunk_opened = (Bdat(0, True), State.RCPT)
+        self._pending = False
+
+    # Octets in, events out.
+
+    def receive(self, data: bytes) -> None:
+        """Take what the transport read."""
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether octets wait that no event has told of."""
+        return self._at < len(self._buffer)
+
+    def discard(self) -> None:
+        """Throw away what was received and not yet read (STARTTLS: RFC 3207 §4.2)."""
+        self._buffer = b""
+        self._at = 0
+
+    def next_event(self) -> Event:
+        """The next thing that the client said, or NEED_DATA."""
+        if self._at >= len(self._buffer) and not self._due():
+            return NEED_DATA
+        if self.state is State.DATA:
+            return self._next_of_data()
+        if self.state is State.CHUNK:
+            return self._next_of_chunk()
+        return self._next_command()
+
+    def _due(self) -> bool:
+        """Whether the end of a body is still to be told: its octets may have come with the last of the input."""
+        decoder = self._data if self.state is State.DATA else self._chunk if self.state is State.CHUNK else None
+        return decoder is not None and decoder.done
+
+    def _next_command(self) -> Event:
+        line = self._next_line()
+        if not isinstance(line, bytes):
+            return line
+        try:
+            command = parse(line, self.keywords, self.parameters, self.utf8)
+        except CommandError as error:
+            if line[:16].upper().startswith(_FOREIGN):
+                return Refused("", _NO_WEB)
+            if error.reply.close:
+                self.state = State.CLOSED
+            return Refused(line[:4].decode("ascii", "replace").upper(), error.reply)
+        if self.state in LEGAL[type(command)]:
+            if type(command) is Bdat:
+                self._open_chunk(command)
+            return command
+        return self._refuse(command)
+
+    def _next_line(self) -> bytes | NeedData | Refused:
+        """One command line without its end."""
+        end = self._buffer.find(b"\n", self._at)
+        if end < 0:
+            return self._partial_line()
+        line = self._buffer[self._at : end]
+        self._at = end + 1
+        if self._discarding:
+            self._discarding = False
+            return Refused("", _TOO_LONG)
+        if len(line) >= self.line_limit and len(line) >= self._limit_of(line):
+            return Refused("", _TOO_LONG)
+        if line.endswith(b"\r"):
+            return line[:-1]
+        return line if self.normalise else Refused("", _LINE_END)
+
+    def _partial_line(self) -> NeedData:
+        """No line end yet: wait, and forget what is over the limit."""
+        length = len(self._buffer) - self._at
+        if length >= self.line_limit and length >= self._limit_of(self._buffer[self._at : self._at + 5]):
+            self._discarding = True
+        if self._discarding:
+            self.discard()
+        return NEED_DATA
+
+    def _limit_of(self, line: bytes) -> int:
+        return self.auth_limit if line[:5].upper() == b"AUTH " else self.line_limit
+
+    def _refuse(self, command: AnyCommand) -> Event:
+        """A command out of turn. The octets of a BDAT are consumed all the same."""
+        if type(command) is Bdat:
+            self._pending = True
+            self._open_chunk(command)
+            return self.next_event()
+        if type(command) is Mail and self.state in (State.MAIL, State.RCPT):
+            return Refused(command.verb, _NESTED_MAIL)
+        return Refused(command.verb, _OUT_OF_TURN[self.state])
+
+    # Bodies.
+
+    def _next_of_data(self) -> Event:
+        decoder = self._data
+        assert decoder is not None
+        decoded = b"" if decoder.done else self._feed(decoder)
+        if decoded:
+            return Body(decoded)
+        if not decoder.done:
+            return NEED_DATA
+        self._data = None
+        self.state = State.READY
+        self.utf8 = False
+        return EndOfBody(True, decoder.fault)
+
+    def _open_chunk(self, command: Bdat) -> None:
+        if self._chunk is None:
+            self._chunk = ChunkDecoder(self.normalise)
+        self._chunk.start(command.size, command.last)
+        self._chunk_opened = (command, self.state)
+        self.state = State.CHUNK
+
+    def _next_of_chunk(self) -> Event:
+        decoder = self._chunk
+        assert decoder is not None
+        decoded = b"" if decoder.done else self._feed(decoder)
+        if decoded and not self._pending:
+            return Body(decoded)
+        return self._end_of_chunk(decoder) if decoder.done else NEED_DATA
+
+    def _end_of_chunk(self, decoder: ChunkDecoder) -> Event:
+        command, before = self._chunk_opened
+        if self._pending:
+            self._pending = False
+            self._chunk = None
+            self.state = before
+            return Refused(command.verb, _OUT_OF_TURN[before])
+        if command.last:
+            self._chunk = None
+            self.utf8 = False
+        self.state = State.READY if command.last else State.CHUNKED
+        return EndOfBody(command.last, decoder.fault)
+
+    def _feed(self, decoder: DataDecoder | ChunkDecoder) -> bytes:
+        """Give a decoder all that was received; what lies behind the body comes back."""
+        decoded = decoder.feed(self._buffer[self._at :] if self._at else self._buffer)
+        self._buffer = decoder.trailing if decoder.done else b""
+        self._at = 0
+        return decoded
+
+    # Replies in, octets out.
+
+    def greet(self, reply: Reply) -> None:
+        """The banner, or what stands in its place (no enhanced code there: RFC 2034 §4)."""
+        self.state = State.HELLO if reply.positive else State.SHUNNED
+        self._write(reply, enhanced=False)
+
+    def answer(self, command: AnyCommand, reply: Reply) -> None:
+        """The reply to a command from `next_event()`; a positive one moves the state."""
+        kind = type(command)
+        if reply.positive:
+            if kind is Rset:
+                self.reset()
+            elif kind in NEXT:
+                self.state = NEXT[kind]
+                self._entered(command)
+        self._write(reply, enhanced=kind is not Hello)
+
+    def _entered(self, command: AnyCommand) -> None:
+        if isinstance(command, Mail):
+            self.utf8 = "SMTPUTF8" in command.parameters
+        elif isinstance(command, Data):
+            self._data = DataDecoder(self.normalise)
+        elif isinstance(command, Hello):
+            self.utf8 = False
+            self._chunk = None
+
+    def say(self, reply: Reply) -> None:
+        """A reply that answers no command: to `Refused`, to the end of a body, or a 421 of the server's own."""
+        self._write(reply, enhanced=self.state is not State.GREETING)
+
+    def reset(self) -> None:
+        """The transaction is over (RSET, or the server dropped it)."""
+        self._chunk = None
+        self.utf8 = False
+        if self.state not in (State.HELLO, State.SHUNNED, State.CLOSED):
+            self.state = State.READY
+
+    def spoil(self) -> None:
+        """The transaction was refused at a BDAT that was not the last (RFC 3030 §2): 503 to the rest until RSET."""
+        self._chunk = None
+        self.state = State.SPOILT
+
+    def _write(self, reply: Reply, *, enhanced: bool) -> None:
+        if reply.close:
+            self.state = State.CLOSED
+            if reply.temporary and reply.code != 421:
+                reply = replace(reply, code=421)
+        self._output.append(reply.encode(enhanced))
+
+    def take_output(self) -> bytes:
+        """All that is to be written, as one piece; empty when there is nothing."""
+        output = self._output
+        if not output:
+            return b""
+        self._output = []
+        return output[0] if len(output) == 1 else b"".join(output)
