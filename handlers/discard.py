@@ -1,7 +1,7 @@
 """discard: take every message and keep none.
 
-For trials, benchmarks and a sink behind `Unless`. It answers 250, and the message is gone: never the end of a stack that
-somebody's mail goes through.
+For trials, benchmarks and a sink behind `Unless`. It answers 250, and the message is gone: never the end of a stack
+that somebody's mail goes through.
 
     Stack(recipients.Domains("example.org"), discard.Discard())
 """

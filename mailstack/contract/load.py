@@ -78,7 +78,7 @@ class Loader:
 def name_of(plugin: object) -> str:
     """The word that stands for a plugin in logs: its `name`, or its file's name if a package brought it.
 
-    mailstack.middleware.greylist.Greylist is "greylist"; a class or function written in a configuration is its own name.
+    mailstack.middleware.greylist.Greylist is "greylist"; what is written in a configuration is called as there.
     """
     given = getattr(plugin, "name", None)
     if isinstance(given, str) and given:

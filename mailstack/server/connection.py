@@ -1,7 +1,7 @@
 """One connection: octets to and from the protocol, the clocks, and the end.
 
-What the client says is answered by `dialog`; what a plugin may ask of the connection (`Link`) is here. All commands that
-are in the buffer are handled and their replies leave in one write.
+What the client says is answered by `dialog`; what a plugin may ask of the connection (`Link`) is here. All commands
+that are in the buffer are handled and their replies leave in one write.
 
 Limits cost no timer: while the connection waits for its client, the server's sweeper compares numbers, and cancels the
 connection's scope when one has run out. That scope lies inside the end of the `session` chain, so onions see a normal
@@ -92,8 +92,8 @@ class Connection:
             log.exception("fault", error=error, session=session.id, phase="session")
             await self._say_last(answers.BROKEN)
         finally:
-            house.connections.discard(self)
             await self._end()
+            house.leave(self)
 
     async def _end(self) -> None:
         for scope in tuple(self._laters or ()):

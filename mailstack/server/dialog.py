@@ -57,7 +57,8 @@ class Dialog:
         connection = self.connection
         session, house = connection.session, connection.house
         if command.verb == "LHLO":
-            return self._answer("ehlo", command, answers.NOT_LMTP)
+            self._answer("ehlo", command, answers.NOT_LMTP)
+            return
         esmtp = command.verb != "HELO"
         keywords = dict(house.keywords) if esmtp else {}
         reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
@@ -76,7 +77,8 @@ class Dialog:
         connection = self.connection
         session, house = connection.session, connection.house
         if command.parameters and command.parameters.get("SIZE", 0) > house.limits.message_size:
-            return self._answer("mail", command, answers.TOO_LARGE)
+            self._answer("mail", command, answers.TOO_LARGE)
+            return
         sender = Sender(command.sender, command.parameters, session.journal)
         session.transaction = Transaction(house.new_id(), sender, session.journal, house.spool.path)
         reply = house.mail.call(session, sender)
@@ -92,7 +94,8 @@ class Dialog:
         transaction = session.transaction
         assert transaction is not None
         if len(transaction.recipients) >= house.limits.recipients:
-            return self._answer("rcpt", command, answers.TOO_MANY_RECIPIENTS)
+            self._answer("rcpt", command, answers.TOO_MANY_RECIPIENTS)
+            return
         recipient = Recipient(command.recipient, command.parameters, session.journal)
         if command.recipient.postmaster:
             recipient.accept()  # RFC 5321 §4.5.1
@@ -170,7 +173,8 @@ class Dialog:
         reception, connection = self.reception, self.connection
         assert reception is not None
         if not event.last and reception.verdict is None and event.fault is None:
-            return self._say("data", Reply(250, f"{reception.octets} octets received"))
+            self._say("data", Reply(250, f"{reception.octets} octets received"))
+            return
         phase, reply = await reception.end(event.fault)
         message = reception.message
         if reply.positive and message is not None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyio import Event
 from anyio.abc import TaskGroup
 
 from ..contract.pipeline import Pipeline
@@ -68,6 +69,7 @@ class House:
         self._hello: dict[tuple[tuple[str, str], ...], Reply] = {}
         self._prefix = secrets.token_hex(4)
         self._serial = 0
+        self._empty: Event | None = None
         self.hears_replied = bool(pipeline.nodes("replied"))
         self.hears_queued = bool(pipeline.nodes("queued"))
         self._compile()
@@ -92,6 +94,18 @@ class House:
         self.headers = chain("headers", envelope)
         self.message = chain("message", hand_over)
         self.queue = chain("queue", hand_over)
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is over."""
+        self.connections.discard(connection)
+        if self._empty is not None and not self.connections:
+            self._empty.set()
+
+    async def empty(self) -> None:
+        """Wait until nobody is connected any more."""
+        while self.connections:
+            self._empty = Event()
+            await self._empty.wait()
 
     def new_id(self) -> str:
         """An identifier that no other session or message of any run has."""

@@ -16,8 +16,8 @@ BACKLOG = 1024
 class Listener:
     """One address to listen on.
 
-    address -- "127.0.0.1:2525", "[::]:25" (IPv4 too), "localhost:2525" (all its addresses), "unix:/run/mail.sock". Port 0
-        takes a free one; the server's `addresses` tell which.
+    address -- "127.0.0.1:2525", "[::]:25" (IPv4 too), "localhost:2525" (all its addresses), "unix:/run/mail.sock".
+        Port 0 takes a free one; the server's `addresses` tell which.
     name -- how predicates and the log call it; default: the address.
     """
 

@@ -1,8 +1,8 @@
 """The message phase: from the first octet of the body to the reply for the whole message.
 
-The header section is collected in memory; when it is complete, forged results go, our Received field comes on top and the
-`headers` chain is asked while the body is still coming. A verdict before the end is kept: the rest is read, thrown away,
-and answered at the true end of the data. At the end come `message`, our Authentication-Results, and `queue`.
+The header section is collected in memory; when it is complete, forged results go, our Received field comes on top and
+the `headers` chain is asked while the body is still coming. A verdict before the end is kept: the rest is read, thrown
+away, and answered at the true end of the data. At the end come `message`, our Authentication-Results, and `queue`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _FAULTS = {
 class Reception:
     """One message on its way in.
 
-    octets -- what the client sent of it so far, dots unstuffed. verdict -- the refusal to be answered at the end, or None.
+    octets -- what the client sent of it so far, dots unstuffed.
+    verdict -- the refusal to be answered at the end, or None.
     """
 
     __slots__ = ("_began", "_connection", "_phase", "_splitter", "_spool", "message", "octets", "verdict")
@@ -60,11 +61,13 @@ class Reception:
         if self.verdict is not None:
             return
         if self.octets > int(self._connection.house.limits.message_size):
-            return self.refuse("data", answers.TOO_LARGE)
+            self.refuse("data", answers.TOO_LARGE)
+            return
         if self._splitter is not None:
             data = self._splitter.feed(data)
             if self._splitter.fault is not None:
-                return self.refuse("data", _FAULTS[self._splitter.fault])
+                self.refuse("data", _FAULTS[self._splitter.fault])
+                return
             if not self._splitter.complete:
                 return
             if not await self._headers():

@@ -43,8 +43,8 @@ class Server:
     listeners -- where to listen; default 127.0.0.1:2525.
     hostname -- the name it goes by in the banner, EHLO and Received; default: the machine's.
     greeting -- the words after the name in the banner.
-    received -- a function of (session, transaction) that makes the Received field: its value as text, the whole field as
-        bytes, or None for no field. Default: RFC 5321 §4.4.
+    received -- a function of (session, transaction) that makes the Received field: its value as text, the whole field
+        as bytes, or None for no field. Default: RFC 5321 §4.4.
     limits -- what a client may take.
     spool -- the folder for messages in transit, made if missing (0700); default: a private temporary one.
     normalise -- True makes bare CR and LF in messages CRLF and drops NUL, where the default refuses them.
@@ -161,7 +161,8 @@ class Server:
 
     async def _serve(self, task_status: TaskStatus[None]) -> None:
         house, stopped = self._house, self._stopped
-        assert house is not None and stopped is not None
+        assert house is not None
+        assert stopped is not None
         sockets, names = self._bind()
         async with create_task_group() as group:
             house.group = group
@@ -204,16 +205,14 @@ class Server:
     async def _drain(self, house: House) -> None:
         """Let what runs finish, within the grace; then the rest hears 421 and is cut."""
         house.closing = True
+        for connection in tuple(house.connections):
+            connection.stop()
         with move_on_after(float(self.limits.shutdown)):
-            while house.connections:
-                for connection in tuple(house.connections):
-                    connection.stop()
-                await anyio.sleep(0.05)
+            await house.empty()
         for connection in tuple(house.connections):
             connection.abandon()
         with move_on_after(float(self.limits.hand_over)):
-            while house.connections:
-                await anyio.sleep(0.05)
+            await house.empty()
 
 
 def _accept_error(error: OSError) -> None:

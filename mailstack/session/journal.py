@@ -1,8 +1,8 @@
 """What middleware changed, so that it can be taken back.
 
 Every mutation by middleware (a vouch, a rewritten address, an added header, an EHLO keyword, a result) is recorded
-with the way to undo it. `mark()` before an entry runs and `rollback(mark)` after it leave the session as it was: that is
-how a rule is tried without effect. The core forgets the journal after each command.
+with the way to undo it. `mark()` before an entry runs and `rollback(mark)` after it leave the session as it was: that
+is how a rule is tried without effect. The core forgets the journal after each command.
 """
 
 from __future__ import annotations
