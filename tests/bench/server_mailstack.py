@@ -3,10 +3,12 @@
 import argparse
 import socket
 
-from mailstack import Listener, Server, Stack, log
+from mailstack import Limits, Listener, Server, Stack, log
 from mailstack.handlers import discard
 
 from .cheap import Vouch, cheap
+
+CONNECTIONS = 4096
 
 
 def free_port() -> int:
@@ -26,7 +28,9 @@ def main() -> None:
     port = free_port()
     print(port, flush=True)
     stack = Stack(*cheap(options.entries), Vouch(), discard.Discard())
-    Server(stack, listeners=[Listener(f"127.0.0.1:{port}")], hostname="bench.example").run(backend=options.backend)
+    listeners = [Listener(f"127.0.0.1:{port}")]
+    server = Server(stack, listeners, hostname="bench.example", limits=Limits(connections=CONNECTIONS))
+    server.run(backend=options.backend)
 
 
 if __name__ == "__main__":
