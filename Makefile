@@ -1,0 +1,72 @@
+# What people do with a checkout. `make` alone lists it.
+#
+# Everything lives in .venv; a stamp there remembers the pyproject.toml that it was installed from. `make run` installs
+# what a server needs and nothing else, the other targets bring the tools of developers with them.
+
+PYTHON ?= python3
+SERVER ?= conf/quickstart.py
+BIN := .venv/bin
+
+# Which tests: make test TESTS="tests/wire -k reply"
+TESTS ?=
+BENCH ?=
+# Examples of each property test in `make fuzz`
+EXAMPLES ?= 20000
+
+.DELETE_ON_ERROR:
+.PHONY: help run test test-all coverage lint format bench fuzz clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: .venv/.runs ## start the quickstart server (SERVER=conf/mx.py for another)
+	$(BIN)/mailstack serve $(SERVER)
+
+test: .venv/.installed ## the tests, without the slow ones (TESTS="tests/wire -k reply")
+	$(BIN)/python -m pytest -q -m "not slow" $(TESTS)
+
+test-all: .venv/.installed ## every test
+	$(BIN)/python -m pytest -q $(TESTS)
+
+coverage: .venv/.installed ## every test; fails when less than 95 % of the core's branches were seen
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --show-missing
+	$(BIN)/coverage report --include="mailstack/*" --format=total --fail-under=95
+
+lint: .venv/.installed ## ruff and mypy, as CI asks them
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy mailstack tests
+
+format: .venv/.installed ## let ruff lay out the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/.installed ## mailstack beside aiosmtpd (BENCH=--quick for a short round)
+	$(BIN)/python -m tests.bench $(BENCH)
+
+fuzz: .venv/.installed ## the property tests with many more examples (EXAMPLES=20000)
+	MAILSTACK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -p tests.fuzz.profile -m hypothesis -o timeout=0 $(TESTS)
+
+clean: ## remove whatever git does not keep
+	rm -rf .venv build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip reads dependency groups from version 25.1 on. setuptools warns of each editable install; that says nothing here.
+PIP_INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.venv/.created:
+	$(PYTHON) -c 'import sys; sys.exit("mailstack needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --upgrade "pip>=25.1"
+	touch $@
+
+.venv/.runs: pyproject.toml | .venv/.created
+	$(PIP_INSTALL) --editable ".[uvloop]"
+	touch $@
+
+.venv/.installed: pyproject.toml | .venv/.created
+	$(PIP_INSTALL) --editable ".[uvloop,trio]" --group dev
+	touch $@ .venv/.runs
