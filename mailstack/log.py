@@ -25,8 +25,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Literal, TextIO
 
-import structlog
-
 from mailstack import option
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -86,6 +84,8 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
     `format` is "console" (for eyes), "logfmt", "json", or "auto": console on a terminal, logfmt elsewhere.
     Raises `ConfigError` for an unknown level or format.
     """
+    import structlog  # brings rich along: a fifth of a second, which only a server of its own spends
+
     global _emit, _threshold
     threshold = _RANK[option.choice(level, *_RANK, name="log level")]
     chosen = option.choice(format, "auto", "console", "logfmt", "json", name="log format")
@@ -281,6 +281,8 @@ _RENDERERS: dict[str, Renderer] = {"logfmt": _logfmt, "json": _json}
 
 def _console(stream: TextIO) -> Renderer:
     """structlog's console; its own traceback would print local variables, passwords among them."""
+    import structlog
+
     render = structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"), sort_keys=False)
 
     def lines(_: object, level: str, record: dict[str, Plain]) -> str:
