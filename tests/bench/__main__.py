@@ -14,7 +14,7 @@ from .measure import Plan, Results, Tell, measure_idle, measure_timed
 from .process import GENERATOR_CPU, SERVER_CPU, Died, allow_many_files, pinned
 from .report import Summary, as_json, machine, summary, table
 from .servers import BASELINE, Contestant, chosen
-from .workload import IDLE, NAMES, TIMED
+from .workload import CROWD, IDLE, NAMES, TIMED
 
 
 def arguments() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def words(text: str) -> list[str]:
 
 
 def plan(options: argparse.Namespace) -> Plan:
-    rounds, seconds, crowd = (1, 0.2, 500) if options.quick else (5, 1.2, 2000)
+    rounds, seconds, crowd = (1, 0.2, 500) if options.quick else (5, 1.2, CROWD)
     return Plan(options.rounds or rounds, options.seconds or seconds, crowd, options.log)
 
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from .measure import Results, Run
 from .servers import BASELINE, Contestant
 from .targets import TARGETS, Target, verdict
-from .workload import CROWD, IDLE, MIB, TIMED
+from .workload import IDLE, MIB, TIMED
 
-TITLES = {load.name: load.title for load in TIMED} | {IDLE: f"{CROWD} connections idle after EHLO"}
+TITLES = {load.name: load.title for load in TIMED} | {IDLE: "connections idle after EHLO"}
 OCTETS = {load.name: load.octets for load in TIMED}
 MICROSECONDS = ("µs", "µs of CPU per message")
 UNITS = {"big": ("MiB/s", "MiB per second of CPU"), IDLE: ("KiB", "KiB per connection")}
