@@ -25,7 +25,8 @@ from ..contract.compose import Stack
 from ..contract.pipeline import Pipeline, build
 from ..option import ConfigError, domain
 from ..services import transport
-from ..services.transport import RawStream
+from ..services.transport import RawStream, Stream
+from ..session.session import Session
 from ..session.spool import SpoolFolder
 from .answers import TOO_MANY_CONNECTIONS
 from .backend import run
@@ -40,7 +41,7 @@ class Server:
     """A mail server.
 
     stack -- the policy, ending in a queue handler.
-    listeners -- where to listen; default 127.0.0.1:2525.
+    listeners -- where to listen; default 127.0.0.1:2525; none: connections come by `serve_stream()` alone.
     hostname -- the name it goes by in the banner, EHLO and Received; default: the machine's.
     greeting -- the words after the name in the banner.
     received -- a function of (session, transaction) that makes the Received field: its value as text, the whole field
@@ -77,6 +78,7 @@ class Server:
         self.limits = limits or Limits()
         self.spool = spool
         self.normalise = normalise
+        self.rehearsal = False  # sessions that did not happen: set by who simulates, before the start
         self.addresses: list[tuple[str, int] | str] = []
         self._pipeline: Pipeline | None = None
         self._house: House | None = None
@@ -113,6 +115,28 @@ class Server:
         """Stop: no new connections; who is idle hears 421 at once; what runs is finished first."""
         if self._stopped is not None:
             self._stopped.set()
+
+    async def serve_stream(
+        self, stream: Stream, listener: str = "", *, task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve one connection that somebody else made (a socket of his own, a stream in memory), to its end.
+
+        listener -- the name that predicates and the log know it by. `task_status.started()` tells the session, or None
+        when there are too many. RuntimeError when the server does not run.
+        """
+        house = self._house
+        if house is None or house.group is None:
+            raise RuntimeError("the server does not run: write `async with server` around it")
+        if len(house.connections) >= self.limits.connections:
+            task_status.started(None)
+            log.warning("too many connections", client=str(stream.peer), limit=self.limits.connections)
+            with move_on_after(1):
+                await stream.send(TOO_MANY_CONNECTIONS.encode(enhanced=False))
+                await stream.close()
+            return
+        connection = Connection(stream, house, listener)
+        task_status.started(connection.session)
+        await connection.serve()
 
     # As a process of its own.
 
@@ -152,6 +176,7 @@ class Server:
                 greeting=self.greeting,
                 received=self.received,
                 normalise=self.normalise,
+                rehearsal=self.rehearsal,
             )
 
             async def live(_: Any) -> None:
@@ -168,7 +193,7 @@ class Server:
             house.group = group
 
             async def accept(stream: RawStream, index: int) -> None:
-                await self._accept(house, stream, names[index])
+                await self.serve_stream(stream, names[index])
 
             acceptor = await transport.serve(sockets, accept, group, on_error=_accept_error)
             group.start_soon(sweep, house)
@@ -193,14 +218,6 @@ class Server:
                 each.close()
             raise
         return sockets, names
-
-    async def _accept(self, house: House, stream: RawStream, name: str) -> None:
-        if len(house.connections) >= self.limits.connections:
-            log.warning("too many connections", client=str(stream.peer), limit=self.limits.connections)
-            with move_on_after(1):
-                await stream.send(TOO_MANY_CONNECTIONS.encode(enhanced=False))
-            return
-        await Connection(stream, house, name).serve()
 
     async def _drain(self, house: House) -> None:
         """Let what runs finish, within the grace; then the rest hears 421 and is cut."""
