@@ -99,8 +99,8 @@ class Server:
         self._group = await self._exit.enter_async_context(create_task_group())
         try:
             await self._group.start(self.serve)
-        except BaseException as error:
-            await self._exit.__aexit__(type(error), error, error.__traceback__)
+        except BaseException:
+            await self._exit.__aexit__(None, None, None)  # the start's own error, not a group around it
             raise
         return self
 
@@ -145,10 +145,16 @@ class Server:
         run(self._run, backend)
 
     async def _run(self) -> None:
+        failure: Exception | None = None
         async with create_task_group() as group:
             group.start_soon(self._stop_on_signal, group.cancel_scope)
-            await self.serve()
+            try:
+                await self.serve()
+            except Exception as error:
+                failure = error
             group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure  # as it is: a group around a ConfigError helps nobody
 
     async def _stop_on_signal(self, scope: CancelScope) -> None:
         """The first signal stops in good order, a second one at once."""

@@ -151,3 +151,15 @@ def test_what_is_no_legal_reply_fails_the_test(octets: bytes) -> None:
     reader.feed(octets)
     with pytest.raises(AssertionError):
         reader.next_answer()
+
+
+class Misfit:
+    @hookimpl
+    async def lifespan(self, call_next: object) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_stack_that_cannot_start_fails_with_its_own_error() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with Dialog(Misfit()):
+            pass
