@@ -104,13 +104,16 @@ class Reception:
         transaction = session.transaction
         assert transaction is not None
         self._splitter = None
-        header = Header(splitter.raw).without_results_of(house.hostname)
-        if header.count("Received") >= house.limits.received_fields:
+        raw = splitter.raw
+        # Counting by octets is quick and never too low; only a suspect is parsed.
+        most = house.limits.received_fields
+        if raw.lower().count(b"received:") >= most and Header(raw).count("Received") >= most:
             self.refuse("headers", answers.LOOP)
             return False
+        header = Header(self._received() + Header(raw).without_results_of(house.hostname).raw)
         self.message = message = Message(
             transaction.id,
-            header.prepend_raw(self._received()),
+            header,
             self._spool,
             session.journal,
             blank_line=splitter.separator,

@@ -138,7 +138,9 @@ class Reply:
 
     def _encode(self, enhanced: bool) -> bytes:
         status = f"{self.status} " if enhanced and self.status else ""
-        *lines, last = _fold(self.text)
+        text = self.text
+        plain = len(text) <= _WIDTH and text.isascii() and text.isprintable()  # as nearly all are: nothing to fold
+        *lines, last = (text,) if plain else _fold(text)
         parts = [f"{self.code}-{status}{line}\r\n" for line in lines]
         parts.append(f"{self.code} {status}{last}\r\n")
         octets = "".join(parts).encode("ascii")
