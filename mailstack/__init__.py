@@ -8,25 +8,12 @@ server = Server(
     Stack(recipients.Domains("example.org"), maildir.Maildir("./var/mail")),
     listeners=[Listener("127.0.0.1:2525")],
 )
+
+Each name is imported when it is first asked for (PEP 562), so that `mailstack --help` and a program that needs one part
+do not wait for the rest. A new name stands in both lists below.
 """
 
-from .contract import predicate
-from .contract.compose import Limit, Stack, Unless, When
-from .contract.hookspec import CallNext, hookimpl
-from .contract.predicate import known
-from .option import ConfigError
-from .server.limits import Limits
-from .server.listener import Listener
-from .server.server import Server
-from .session.hangup import Hangup
-from .session.later import Later
-from .session.message import Message
-from .session.session import Session
-from .session.stash import Key
-from .session.transaction import Recipient, Sender, Transaction
-from .wire.address import Address
-from .wire.command import Command, Parameter
-from .wire.reply import Reply
+from typing import TYPE_CHECKING
 
 __all__ = [
     "Address",
@@ -52,7 +39,63 @@ __all__ = [
     "When",
     "hookimpl",
     "known",
+    "plugin",
     "predicate",
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .config import plugin
+    from .contract import predicate
+    from .contract.compose import Limit, Stack, Unless, When
+    from .contract.hookspec import CallNext, hookimpl
+    from .contract.predicate import known
+    from .option import ConfigError
+    from .server.limits import Limits
+    from .server.listener import Listener
+    from .server.server import Server
+    from .session.hangup import Hangup
+    from .session.later import Later
+    from .session.message import Message
+    from .session.session import Session
+    from .session.stash import Key
+    from .session.transaction import Recipient, Sender, Transaction
+    from .wire.address import Address
+    from .wire.command import Command, Parameter
+    from .wire.reply import Reply
+else:
+    _NAMES = {
+        "config": "plugin",
+        "contract": "predicate",
+        "contract.compose": "Limit Stack Unless When",
+        "contract.hookspec": "CallNext hookimpl",
+        "contract.predicate": "known",
+        "option": "ConfigError",
+        "server.limits": "Limits",
+        "server.listener": "Listener",
+        "server.server": "Server",
+        "session.hangup": "Hangup",
+        "session.later": "Later",
+        "session.message": "Message",
+        "session.session": "Session",
+        "session.stash": "Key",
+        "session.transaction": "Recipient Sender Transaction",
+        "wire.address": "Address",
+        "wire.command": "Command Parameter",
+        "wire.reply": "Reply",
+    }
+    _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f".{_HOME[name]}", __name__)
+        found = getattr(module, name, None) or import_module(f".{_HOME[name]}.{name}", __name__)
+        globals()[name] = found
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

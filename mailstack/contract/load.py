@@ -6,6 +6,7 @@ but no mark, a misspelt mark, a default value, a wrong annotation. Each is refus
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import types
 import typing
@@ -22,6 +23,7 @@ from .function import FunctionHandler
 from .hookspec import LIVES, NOTICES, PHASES, PLAIN_NOTICES, PROJECT, Hooks
 
 HOOKS = LIVES + PHASES + NOTICES
+_MARK = f"{PROJECT}_impl"
 _ALLOWED = {
     hook: tuple(name for name in inspect.signature(getattr(Hooks, hook)).parameters if name != "self") for hook in HOOKS
 }
@@ -37,21 +39,19 @@ class Loader:
     def load(self, plugin: object, origin: Origin) -> Entry:
         """Check `plugin` and return its entry. ConfigError tells what is wrong, where, and the remedy."""
         name = self._unused(name_of(plugin))
-        if isinstance(plugin, types.FunctionType):
-            plugin = FunctionHandler(plugin)
+        if isinstance(plugin, (types.FunctionType, types.MethodType)):
+            plugin = _handler(plugin)
         if isinstance(plugin, type):
             raise _error(origin, f"{name} is a class, not a plugin", f"make one: {plugin.__name__}(…)")
+        marked = _marked(plugin, name)
         _check_marks(plugin, name, origin)
-        self._register(plugin, name, origin)
+        if not marked:
+            raise _error(origin, *_no_hook(plugin, name))
         entry = Entry(name, plugin, origin)
         for hook in HOOKS:
-            for impl in getattr(self._manager.hook, hook).get_hookimpls():
-                if impl.plugin is plugin:
-                    entry.impls[hook] = _implementation(name, hook, impl.function)
-        if not entry.impls:
-            raise _error(
-                origin, f"{name} implements no hook", "mark its hooks with @hookimpl; `mailstack hooks` lists them"
-            )
+            if hook in marked:
+                entry.impls[hook] = _implementation(name, hook, marked[hook])
+        self._register(plugin, name, origin)
         return entry
 
     def _register(self, plugin: object, name: str, origin: Origin) -> None:
@@ -85,17 +85,61 @@ def name_of(plugin: object) -> str:
         return given
     if isinstance(plugin, types.ModuleType):
         return plugin.__name__.rpartition(".")[2]
-    named = plugin if isinstance(plugin, (types.FunctionType, type)) else type(plugin)
+    named = plugin if isinstance(plugin, (types.FunctionType, types.MethodType, type)) else type(plugin)
     package, _, module = named.__module__.rpartition(".")
     return module if package else named.__name__
 
 
+def is_marked(function: object) -> bool:
+    """Whether it carries `@hookimpl`."""
+    return inspect.isroutine(function) and hasattr(function, _MARK)
+
+
+def _marked(plugin: object, name: str) -> dict[str, Callable[..., Any]]:
+    """The marked functions of a plugin by their hooks; a hook that does not exist is an error."""
+    marked: dict[str, Callable[..., Any]] = {}
+    for attribute in dir(plugin):
+        if not is_marked(inspect.getattr_static(plugin, attribute, None)):
+            continue
+        function = getattr(plugin, attribute)
+        options = getattr(function, _MARK)
+        hook = options["specname"] or attribute
+        place = Origin(*_place(function))
+        if hook not in HOOKS:
+            close = difflib.get_close_matches(hook, HOOKS, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "`mailstack hooks` lists the hooks"
+            raise _error(place, f"{name}.{attribute}: there is no hook {hook!r}", remedy)
+        if any(options[word] for word in ("tryfirst", "trylast", "wrapper", "hookwrapper")):
+            raise _error(
+                place, f"{name}.{hook}: @hookimpl takes no options", "the order is the stack's; take call_next to wrap"
+            )
+        marked[hook] = function
+    return marked
+
+
+def _handler(function: Callable[..., Any]) -> FunctionHandler:
+    try:
+        return FunctionHandler(function)
+    except ConfigError as error:
+        error.file, error.line = _place(function)
+        raise
+
+
+def _no_hook(plugin: object, name: str) -> tuple[str, str]:
+    """Message and remedy for something in the stack that is no plugin."""
+    made = getattr(plugin, "__all__", ()) if isinstance(plugin, types.ModuleType) else ()
+    if made:
+        return f"{name} is a module, not a plugin", "make one: " + " or ".join(f"{name}.{each}(…)" for each in made)
+    if type(plugin).__module__ == "builtins" and not isinstance(plugin, types.ModuleType):
+        return f"{plugin!r} is not a plugin", "put an object with hooks there, or a function that takes the message"
+    return f"{name} implements no hook", "mark its hooks with @hookimpl; `mailstack hooks` lists them"
+
+
 def _check_marks(plugin: object, name: str, origin: Origin) -> None:
     """A method that has a hook's name and no mark would be ignored without a word."""
-    mark = f"{PROJECT}_impl"
     for hook in HOOKS:
         function = inspect.getattr_static(plugin, hook, None)
-        if inspect.isroutine(function) and not hasattr(function, mark):
+        if inspect.isroutine(function) and not is_marked(function):
             where = Origin(*_place(function)) if inspect.isfunction(function) else origin
             raise _error(
                 where, f"{name}.{hook} has a hook's name but is not marked", "put @hookimpl above it, or rename it"
