@@ -179,7 +179,7 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
                         reply = check(session, subject)
                         if impl.is_async:
                             reply = await reply
-                        if watch.late:
+                        if watch.late and not _taken(impl, reply):
                             raise Late(f"over its time of {timeout or limit:g} s")
                         if reply is not None:
                             return _settled(session, impl, reply, began)
@@ -229,7 +229,7 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
         try:
             with watch.scope:
                 reply = await call(session, subject, call_next)
-                if watch.late:
+                if watch.late and not _taken(impl, reply):
                     raise Late(f"over its time of {impl.timeout or limit:g} s")
                 return inner if inner is not None and reply is inner else _settled(session, impl, reply, began)
             error = Late(f"cancelled after {impl.timeout or limit:g} s")  # the scope swallowed its own cancellation
@@ -287,6 +287,11 @@ def _time_for(session: Session, impl: Impl, limit: float) -> float:
     if impl.hook in ("message", "queue"):
         return min(limit, session.hand_over_by - time.monotonic())
     return limit
+
+
+def _taken(impl: Impl, reply: object) -> bool:
+    """What `queue` has taken is taken, however late: after a 451 the client would send it a second time."""
+    return impl.hook == "queue" and isinstance(reply, Reply) and reply.positive
 
 
 def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply:
