@@ -23,6 +23,12 @@ def origins(count: int, *, skip: int = 0) -> tuple[Origin, ...]:
     return tuple(Origin(file, each) for each in lines)
 
 
+def caller() -> Origin:
+    """Where the function that asks was called."""
+    frame = sys._getframe(2)
+    return Origin(frame.f_code.co_filename, frame.f_lineno)
+
+
 @lru_cache(maxsize=64)
 def _argument_lines(file: str, line: int) -> tuple[int, ...]:
     """The lines of the positional arguments of the one composing call that begins on `line`; empty when in doubt."""

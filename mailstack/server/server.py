@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,12 +23,13 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .. import log
 from ..contract.compose import Stack
+from ..contract.origin import caller
 from ..contract.pipeline import Pipeline, build
 from ..option import ConfigError, domain
 from ..services import transport
 from ..services.transport import RawStream, Stream
 from ..session.session import Session
-from ..session.spool import SpoolFolder
+from ..session.spool import SpoolFolder, check_private
 from .answers import TOO_MANY_CONNECTIONS
 from .backend import run
 from .connection import Connection
@@ -49,9 +51,9 @@ class Server:
     limits -- what a client may take.
     spool -- the folder for messages in transit, made if missing (0700); default: a private temporary one.
     normalise -- True makes bare CR and LF in messages CRLF and drops NUL, where the default refuses them.
-    handle_signals -- whether `run()` stops on SIGTERM and SIGINT.
 
-    Raises ConfigError for anything that makes no sense; the stack is checked when the server starts, or by `check()`.
+    `origin` is the line that made it. Raises ConfigError for anything that makes no sense; the stack is checked when
+    the server starts, or by `check()`.
     """
 
     def __init__(
@@ -70,6 +72,10 @@ class Server:
             raise ConfigError(f"{type(stack).__name__} is not a stack", remedy="write Server(Stack(…), …)")
         if isinstance(listeners, Listener):
             raise ConfigError("listeners is one Listener", remedy="write listeners=[Listener(…)]")
+        for each in listeners:
+            if not isinstance(each, Listener):
+                raise ConfigError(f"{each!r} is not a listener", remedy=f"write Listener({each!r})")
+        self.origin = caller()
         self.stack = stack
         self.listeners = list(listeners)
         self.hostname = domain(hostname or socket.gethostname() or "localhost", name="Server(hostname)")
@@ -89,8 +95,17 @@ class Server:
     def check(self) -> Pipeline:
         """Load and compile the stack without serving. ConfigError names file, line and remedy."""
         if self._pipeline is None:
+            if self.spool is not None:
+                self._check_spool(Path(self.spool))
             self._pipeline = build(self.stack)
         return self._pipeline
+
+    def _check_spool(self, folder: Path) -> None:
+        try:
+            check_private(folder)
+        except ConfigError as error:
+            error.file, error.line = self.origin.file, self.origin.line
+            raise
 
     # In an application's own loop.
 

@@ -101,7 +101,12 @@ def _make_private(path: Path) -> None:
         raise ConfigError(
             f"spool folder {path} belongs to user {facts.st_uid}", remedy="give the server its own folder"
         )
-    if stat.S_IMODE(facts.st_mode) & 0o077:
+    check_private(path)
+
+
+def check_private(path: Path) -> None:
+    """ConfigError when the folder is there and others may look into it."""
+    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigError(f"spool folder {path} can be read by others", remedy=f"chmod 700 {path}")
 
 
