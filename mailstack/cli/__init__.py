@@ -1,0 +1,31 @@
+"""The command line: `mailstack serve conf/mx.py`, `mailstack check …`, `mailstack hooks`, `mailstack plugins`.
+
+One file, one command. A command imports what it needs when it runs, so that `--help` comes at once. A ConfigError is
+told on stderr without a traceback; the exit status is then 2.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .check import check
+from .hooks import hooks
+from .plugins import plugins
+from .serve import serve
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mailstack")
+def main() -> None:
+    """A mail server whose policy is a stack of middleware.
+
+    SOURCE is a configuration: a file ("conf/mx.py", "conf/mx.py:name") or a module ("package.module:name"). The server
+    is the name `server` in it unless another is given.
+    """
+
+
+for command in (serve, check, hooks, plugins):
+    main.add_command(command)
