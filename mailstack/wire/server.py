@@ -118,6 +118,10 @@ _NO_WEB = Reply(554, "this is a mail server", status="5.5.1", close=True)
 _FOREIGN = tuple(b"GET |POST |HEAD |PUT |CONNECT |OPTIONS |PRI * |HOST:|USER-AGENT:|CONTENT-".split(b"|"))
 
 
+def _foreign(line: bytes) -> bool:
+    return line[:16].upper().startswith(_FOREIGN)
+
+
 class ServerProtocol:
     """One conversation.
 
@@ -208,11 +212,13 @@ class ServerProtocol:
         try:
             command = parse(line, self.keywords, self.parameters, self.utf8)
         except CommandError as error:
-            if line[:16].upper().startswith(_FOREIGN):
+            if _foreign(line):
                 return Refused("", _NO_WEB)
             if error.reply.close:
                 self.state = State.CLOSED
             return Refused(line[:4].decode("ascii", "replace").upper(), error.reply)
+        if type(command) is Command and _foreign(line):
+            return Refused("", _NO_WEB)
         if self.state in LEGAL[type(command)]:
             if type(command) is Bdat:
                 self._open_chunk(command)
