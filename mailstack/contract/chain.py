@@ -10,7 +10,7 @@ Every call is guarded. What an entry raises is judged by its `on_fault` (see `fa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -159,41 +159,63 @@ def _plain_run(impls: list[Impl], after: Step) -> Step:
 
 
 def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
-    """Checks of which some wait: one scope, one clock."""
+    """Checks of which some wait, under one clock: the conversation's own, unless a scope of their own is needed.
+
+    When the conversation's scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go
+    on after a fault ("pass"), or that stands inside an onion, has its own.
+    """
     checks = tuple((adapt(impl), impl) for impl in impls)
     timeout = impls[0].timeout  # a check with a limit of its own stands alone
+    shares = timeout is None and all(impl.on_fault != "pass" for impl in impls)
     follow, follow_waits = after
 
     async def ask(session: Session, subject: Any) -> Reply | None:
         remaining = iter(checks)
-        impl = impls[0]
+        around = session.watch
         while True:
-            began = time.perf_counter()
-            watch = Watch(_time_for(session, impl, limit), session.watch, timer=timeout is not None)
-            session.watch = watch
+            watch = around if shares and around is not None and around.shared else None
+            own = watch is None
+            if watch is None:
+                watch = Watch(around, timer=timeout is not None)
+                session.watch = watch
+            watch.who = impls[0]
+            watch.wind(_time_for(session, impls[0], limit))
+            error: Exception
             try:
+                if not own:
+                    return await each(session, subject, remaining, watch)
                 with watch.scope:
-                    for check, impl in remaining:
-                        watch.who = impl
-                        began = time.perf_counter()
-                        reply = check(session, subject)
-                        if impl.is_async:
-                            reply = await reply
-                        if watch.late and not _taken(impl, reply):
-                            raise Late(f"over its time of {timeout or limit:g} s")
-                        if reply is not None:
-                            return _settled(session, impl, reply, began)
-                    return None
-            except Exception as error:
-                reply = _fault(session, impl, error, began)
+                    return await each(session, subject, remaining, watch)
+                error = Late(f"cancelled after {timeout or limit:g} s")  # the scope swallowed its own cancellation
+            except Exception as raised:
+                error = raised
             except BaseExceptionGroup as group:
-                reply = _fault(session, impl, _not_hangup(group), began)
-            else:  # the scope swallowed its own cancellation
-                reply = _fault(session, impl, Late(f"cancelled after {timeout or limit:g} s"), began)
+                error = _not_hangup(group, watch)
+            except get_cancelled_exc_class():
+                if own or not watch.expired:
+                    raise
+                error = Late(f"cancelled after {limit:g} s")
             finally:
-                session.watch = watch.outer
+                watch.stop()
+                session.watch = around
+            reply = _fault(session, watch.who, error, watch.began)
             if reply is not None:
                 return reply
+
+    async def each(
+        session: Session, subject: Any, remaining: Iterator[tuple[Call, Impl]], watch: Watch
+    ) -> Reply | None:
+        for check, impl in remaining:
+            watch.who = impl
+            watch.began = began = time.perf_counter()
+            reply = check(session, subject)
+            if impl.is_async:
+                reply = await reply
+            if watch.late and not _taken(impl, reply):
+                raise Late(f"over its time of {timeout or limit:g} s")
+            if reply is not None:
+                return _settled(session, impl, reply, began)
+        return None
 
     async def run(session: Session, subject: Any) -> Reply:
         reply = await ask(session, subject)
@@ -212,7 +234,9 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
     async def run(session: Session, subject: Any) -> Reply:
         began = time.perf_counter()
         inner: Reply | None = None
-        watch = Watch(_time_for(session, impl, limit), session.watch, timer=impl.timeout is not None)
+        around = session.watch
+        watch = Watch(around, timer=impl.timeout is not None)
+        watch.wind(_time_for(session, impl, limit))
 
         async def call_next() -> Reply:
             nonlocal inner
@@ -236,9 +260,9 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
         except Exception as raised:
             error = raised
         except BaseExceptionGroup as group:
-            error = _not_hangup(group)
+            error = _not_hangup(group, watch)
         finally:
-            session.watch = watch.outer
+            session.watch = around
         verdict = _fault(session, impl, error, began)
         if inner is not None and (verdict is None or (impl.hook == "queue" and inner.positive)):
             return inner  # what is below has spoken; at queue, it has the message
@@ -310,7 +334,7 @@ def _fault(session: Session, impl: Impl, error: Exception, began: float) -> Repl
     return judge(session, impl.who, impl.hook, error, impl.on_fault, time.perf_counter() - began)
 
 
-def _not_hangup(group: BaseExceptionGroup[BaseException]) -> Exception:
+def _not_hangup(group: BaseExceptionGroup[BaseException], watch: Watch) -> Exception:
     """Raise the Hangup, or the cancellation, that the group is; else return it as the entry's failure."""
     cancelled = get_cancelled_exc_class()
     hangup = hangup_in(group, cancelled)
@@ -318,6 +342,8 @@ def _not_hangup(group: BaseExceptionGroup[BaseException]) -> Exception:
         raise hangup
     failures = group.subgroup(Exception)
     if failures is None:
+        if watch.shared and watch.expired:
+            return Late("cancelled in its own task group")
         raise group
     return ExceptionGroup(group.message, list(failures.exceptions))
 

@@ -21,6 +21,7 @@ from ..services.transport import BrokenStream, Stream
 from ..session.hangup import Hangup
 from ..session.later import Later
 from ..session.session import Peer, Session
+from ..session.watch import Watch
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, ServerProtocol, State
 from . import answers
@@ -131,9 +132,25 @@ class Connection:
         await self._close()
 
     async def _talk(self) -> None:
+        """The command loop; begun anew when a run of checks was late and has spent the conversation's scope."""
+        session = self.session
+        if not self.house.waits:
+            await self._dialog(None)
+        while self.protocol.state is not State.CLOSED:
+            session.watch = watch = Watch(shared=True)
+            with watch.scope:
+                await self._dialog(watch)
+            session.watch = None
+        await self.flush()
+
+    async def _dialog(self, watch: Watch | None) -> None:
+        """Commands until the end, or until `watch` has expired."""
         protocol, dialog = self.protocol, self.dialog
-        await dialog.greet()
+        if protocol.state is State.GREETING:
+            await dialog.greet()
         while protocol.state is not State.CLOSED:
+            if watch is not None and watch.expired:
+                return
             event = protocol.next_event()
             if event is not NEED_DATA:
                 await dialog.handle(event)
@@ -144,7 +161,6 @@ class Connection:
             if self.house.closing:
                 raise Hangup("shutdown", answers.SHUTDOWN)
             await self.read()
-        await self.flush()
 
     # Octets.
 
@@ -193,7 +209,7 @@ class Connection:
         """Look at the clocks; called about once a second."""
         watch = self.session.watch
         if watch is not None and now > watch.deadline:
-            watch.scope.cancel()
+            watch.expire()
         if not self._waiting:
             return
         limits = self.house.limits
