@@ -65,7 +65,7 @@ class Addresses:
     def __init__(self, *addresses: str, separator: str = "") -> None:
         if not addresses:
             raise ConfigError("Addresses() has no addresses", remedy='write Addresses("user@example.org", …)')
-        listed = [option.address(address, name="Addresses") for address in addresses]
+        listed = [_mailbox(address) for address in addresses]
         self._known = {_key(address.local, address.domain) for address in listed}
         self._domains = {address.domain for address in listed}
         self._separator = separator
@@ -86,6 +86,13 @@ class Addresses:
             return True
         user, found, _ = key[0].partition(self._separator) if self._separator else ("", "", "")
         return bool(found) and (user, key[1]) in self._known
+
+
+def _mailbox(text: str) -> Address:
+    address = option.address(text, name="Addresses")
+    if not address.domain:
+        raise ConfigError(f"Addresses: {text!r} has no domain", remedy='write "user@example.org"')
+    return address
 
 
 def _key(local: str, domain: str) -> tuple[str, str]:

@@ -10,7 +10,8 @@ async def test_every_message_is_taken() -> None:
         large = await smtp.message(
             "", ["b@example.org", "c@example.org"], b"A: b\r\n\r\n" + b"0123456789abcd\r\n" * 70_000
         )
-        assert (small, large) == (250, 250)
+        assert small == 250
+        assert large == 250
         assert small.text.startswith("discarded as ")
         assert small.text != large.text
 

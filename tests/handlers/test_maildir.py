@@ -492,7 +492,8 @@ async def test_a_delivery_that_was_late_and_was_made_is_not_asked_for_again(
             watch = smtp.session.watch
             assert watch is not None
             watch.deadline = 0.0
-            watch.scope.cancel()
+            connection: Any = smtp.session._link
+            connection.sweep(1.0)
 
         def slow(descriptor: int) -> None:
             from_thread.run_sync(time_is_up)
