@@ -66,6 +66,8 @@ class Dialog:
             reply = await reply
         if reply.positive:
             self.drop("EHLO")
+            if not esmtp:
+                keywords.clear()  # the answer to HELO offers nothing, whatever was added
             offered = house.keywords if keywords == house.keywords else keywords
             session.helo, session.esmtp, session.keywords = command.hostname, esmtp, offered
             connection.protocol.keywords = offered
