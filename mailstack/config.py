@@ -163,7 +163,7 @@ def _blaming(path: str) -> Iterator[None]:
             error.file, error.line = path, _innermost(error, path)
         raise
     except SyntaxError as error:  # of the file, or of one that it imports
-        text = (error.text or "").strip()
+        text = "" if "'utf-8' codec" in error.msg else (error.text or "").strip()
         remedy = f"mend this line or the one before: {text}" if text else "save the file as Python in UTF-8"
         raise ConfigError(error.msg, remedy=remedy, file=error.filename or path, line=error.lineno or None) from error
     except (Exception, SystemExit) as error:
@@ -183,6 +183,8 @@ def _explained(error: BaseException, path: str) -> tuple[str, str]:
         return words, remedy_for_import(error)
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, TypeError) and (remedy := _other_option(error)):
+        return words, remedy
+    if isinstance(error, AttributeError) and (remedy := _did_you_mean(error.name or "", dir(error.obj))):
         return words, remedy
     if frames and frames[-1].filename != path:
         words += f" (raised at {frames[-1].filename}:{frames[-1].lineno})"
@@ -222,7 +224,7 @@ def _factory_in(values: Iterable[object], name: str) -> type | None:
 
 # Imports -----------------------------------------------------------------------------------------------------------
 
-_NAME_OF = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
+_NAME_OF = re.compile(r"cannot import name '(\w+)' from (?:partially initialized module )?'([\w.]+)'")
 
 
 def remedy_for_import(error: ImportError) -> str:

@@ -1,0 +1,4 @@
+# expect: parts/helper.py:2: expected ':'
+from parts import helper
+
+server = helper.server

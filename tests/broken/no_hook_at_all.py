@@ -1,0 +1,9 @@
+# expect: 9: Policy implements no hook -> @hookimpl
+from mailstack import Server, Stack
+
+
+class Policy:
+    pass
+
+
+server = Server(Stack(Policy()))

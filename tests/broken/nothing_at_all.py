@@ -1,0 +1,1 @@
+# expect: -: it has no `server` -> write server = Server(

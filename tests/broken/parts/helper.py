@@ -1,0 +1,3 @@
+# A file that a configuration imports, with a mistake of its own.
+def server()
+    return None
