@@ -1,0 +1,99 @@
+"""A served quickstart stack in a process of its own, for counterparts that are programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CONFIGURATION = """
+from mailstack import Listener, Server, Stack
+from mailstack.handlers import maildir
+from mailstack.middleware import recipients
+
+server = Server(
+    Stack(recipients.Domains("localhost", "example.org"), maildir.Maildir({mail!r}, eol={eol!r})),
+    listeners=[Listener("127.0.0.1:{port}")],
+    hostname="mx.example.org",
+)
+"""
+
+
+@dataclass
+class Served:
+    """A running server: its port and what lies in its Maildir."""
+
+    port: int
+    mail: Path
+    process: subprocess.Popen[bytes]
+
+    def messages(self) -> list[bytes]:
+        """The octets of every delivered file, in the order of delivery."""
+        files = sorted((self.mail / "new").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        return [path.read_bytes() for path in files]
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Start `mailstack serve` on one backend; stopped by its PID at the end, and it must end well."""
+    running: list[Served] = []
+
+    def start(eol: str = "lf") -> Served:
+        port = _free_port()
+        mail = tmp_path / "mail"
+        file = tmp_path / "mx.py"
+        file.write_text(CONFIGURATION.format(mail=str(mail), eol=eol, port=port))
+        command = [sys.executable, "-m", "mailstack", "serve", str(file), "--backend", request.param]
+        served = Served(port, mail, subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        running.append(served)
+        _wait_until_open(served)
+        return served
+
+    yield start
+    for served in running:
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(30) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_open(served: Served) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert served.process.poll() is None, "the server ended before it listened"
+        try:
+            socket.create_connection(("127.0.0.1", served.port), 1).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError("the server did not listen within 30 s")
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    """The path of a counterpart; the test says *skipped* without it, and fails where CI must have it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        if path is None:
+            reason = f"{name} is not installed"
+            if os.environ.get("MAILSTACK_REQUIRE_INTEROP"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return find
