@@ -102,6 +102,8 @@ def _print(report: dict[str, Any]) -> None:
                 console.print(tree, soft_wrap=True)
     silent = [hook for hook, nodes in report["phases"].items() if not nodes]
     console.print(Text(f"nobody listens to: {', '.join(silent)}", style="dim"), soft_wrap=True)
+    limits = "limits: {envelope:g} s for each run of checks, {hand_over:g} s for message and queue together"
+    console.print(Text(limits.format(**report["seconds"]), style="dim"), soft_wrap=True)
     for warning in report["warnings"]:
         relay = warning.startswith(OPEN_RELAY)
         console.print(Text(f"warning: {warning}", style="bold red" if relay else "yellow"), soft_wrap=True)

@@ -56,10 +56,15 @@ class SpoolFolder:
         self._limiter: CapacityLimiter | None = None
 
     def __enter__(self) -> SpoolFolder:
-        if self.base is not None:
-            _make_private(self.base)
-            _sweep(self.base)
-        self._own = Path(tempfile.mkdtemp(prefix="mailstack-", dir=self.base))
+        try:
+            if self.base is not None:
+                _make_private(self.base)
+                _sweep(self.base)
+            self._own = Path(tempfile.mkdtemp(prefix="mailstack-", dir=self.base))
+        except OSError as error:
+            place = self.base or tempfile.gettempdir()
+            remedy = "name a folder that this user may write"
+            raise ConfigError(f"no spool in {place}: {error.strerror}", remedy=remedy) from error
         self._lock = os.open(self._own, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self

@@ -1,0 +1,298 @@
+"""The command line: what each command prints, where, and the exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mailstack import ConfigError, __version__, config
+from mailstack.cli import main
+from mailstack.cli.failure import told
+from mailstack.contract.hookspec import LIVES, NOTICES, PHASES
+from mailstack.contract.load import HOOKS
+
+CONF = sorted((Path(__file__).parents[2] / "conf").glob("*.py"))
+HEAD = "from mailstack import *\nfrom mailstack.handlers import discard\nfrom mailstack.middleware import recipients\n"
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("mx.py")
+
+
+# The program -------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands_and_version_is_the_packages() -> None:
+    words = run("--help").stdout
+    assert [line.split()[0] for line in words.partition("Commands:\n")[2].splitlines()] == sorted(main.commands)
+    assert run("--version").stdout == f"mailstack, version {__version__}\n"
+
+
+def test_help_does_not_wait_for_the_server_or_the_terminal_library() -> None:
+    program = (
+        "import sys; from mailstack.cli import main\ntry: main(['--help'])\nexcept SystemExit: print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "mailstack.cli" in loaded
+    assert not {"anyio", "asyncio", "trio", "rich", "structlog", "ssl", "mailstack.server", "dns"} & set(loaded)
+
+
+def test_the_module_is_the_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "mailstack", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mailstack, version {__version__}\n"
+
+
+def test_a_mistake_inside_a_group_is_told_and_anything_else_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    group = BaseExceptionGroup("start", [KeyError("x"), ExceptionGroup("deep", [ConfigError("no", remedy="yes")])])
+    with pytest.raises(SystemExit) as caught, told():
+        raise group
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "mailstack: no\n  remedy: yes\n"
+    with pytest.raises(ExceptionGroup), told():
+        raise ExceptionGroup("start", [KeyError("x")])
+
+
+# check -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+def test_every_configuration_that_comes_along_is_fine(path: Path, configuration: Path) -> None:
+    result = run("check", str(path))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("\nfine\n")
+    assert not list(Path().iterdir()), "check must leave nothing behind"
+
+
+RICH = """
+class Policy:
+    @hookimpl
+    async def mail(self, call_next):
+        return await call_next()
+
+    @hookimpl
+    def disconnect(self): ...
+
+
+server = Server(
+    Stack(
+        Unless(
+            predicate.authenticated,
+            Limit(Policy(), timeout="10s", on_fault="pass"),
+        ),
+        recipients.Domains("example.org"),
+        discard.Discard(),
+    ),
+    [Listener("127.0.0.1:2525"), Listener("[::1]:2525", name="six")],
+    hostname="mx.example.org",
+)
+"""
+
+
+def test_check_shows_each_phase_in_order_with_lines_conditions_and_limits(configuration: Path) -> None:
+    configuration.write_text(HEAD + RICH)
+    result = run("check", "mx.py")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "mx.example.org on 127.0.0.1:2525, six\n"
+        "mail\n"
+        "└── unless authenticated  mx.py:16\n"
+        "    └── Policy  async onion, at most 10 s, on a fault pass  mx.py:18\n"
+        "rcpt\n"
+        "└── recipients  check  mx.py:20\n"
+        "queue\n"
+        "└── discard  check  mx.py:21\n"
+        "disconnect\n"
+        "└── Policy  notice  mx.py:18\n"
+        "nobody listens to: connect, ehlo, auth, data, headers, message, command\n"
+        "limits: 30 s for each run of checks, 300 s for message and queue together\n"
+        "fine\n"
+    )
+
+
+def test_check_says_the_same_as_json(configuration: Path) -> None:
+    configuration.write_text(HEAD + RICH)
+    report = json.loads(run("check", "mx.py", "--json").stdout)
+    assert (report["hostname"], report["listeners"]) == ("mx.example.org", ["127.0.0.1:2525", "six"])
+    assert list(report["lives"]) == list(LIVES)
+    assert list(report["phases"]) == list(PHASES)
+    assert list(report["notices"]) == list(NOTICES)
+    assert report["phases"]["mail"] == [
+        {
+            "condition": "unless authenticated",
+            "origin": "mx.py:16",
+            "entries": [
+                {
+                    "entry": "Policy",
+                    "origin": "mx.py:18",
+                    "kind": "onion",
+                    "async": True,
+                    "timeout": 10.0,
+                    "on_fault": "pass",
+                }
+            ],
+        }
+    ]
+    assert (report["warnings"], report["open_relay"]) == ([], False)
+
+
+def test_a_stack_that_takes_no_mail_and_keeps_none_is_warned_of(configuration: Path) -> None:
+    configuration.write_text(
+        HEAD + "class Ear:\n    @hookimpl\n    def connect(self): ...\nserver = Server(Stack(Ear()))\n"
+    )
+    result = run("check", "mx.py")
+    assert result.exit_code == 0
+    assert "warning: no entry implements rcpt: no recipient but postmaster will be accepted\n" in result.stdout
+    assert "warning: no entry implements queue: every message will be answered 451\n" in result.stdout
+    assert "fine" not in result.stdout
+
+
+def test_what_the_compiler_warns_of_is_shown(configuration: Path) -> None:
+    configuration.write_text(
+        HEAD + "class Ear:\n    @hookimpl\n    def connect(self): ...\n"
+        "server = Server(Stack(Unless(predicate.authenticated, Ear()), "
+        "recipients.Domains('example.org'), discard.Discard()))\n"
+    )
+    result = run("check", "mx.py")
+    assert result.exit_code == 0
+    assert "warning: mx.py:7: Ear listens in connect, but authenticated is known only from auth on" in result.stdout
+
+
+VOUCH = "class Vouch:\n    @hookimpl\n    {0} rcpt(self, session, recipient):\n        {1}\n"
+
+
+@pytest.mark.parametrize("define", ["def", "async def"])
+def test_an_open_relay_is_an_error(configuration: Path, define: str) -> None:
+    configuration.write_text(
+        HEAD + VOUCH.format(define, "recipient.accept()") + "server = Server(Stack(Vouch(), discard.Discard()))\n"
+    )
+    result = run("check", "mx.py")
+    assert result.exit_code == 1
+    assert "warning: OPEN RELAY: mail for anybody is accepted at 127.0.0.1:2525\n" in result.stdout
+    assert json.loads(run("check", "mx.py", "--json").stdout)["open_relay"] is True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if session.user: recipient.accept()",
+        "if session.client.host == '192.0.2.1': recipient.accept()",
+        "if session.listener == 'inside': recipient.accept()",
+        "if not session.rehearsal: recipient.accept()",
+        "if recipient.address.domain == 'example.org': recipient.accept()",
+        "recipient.accept(); raise OSError('the store is not there')",
+        "return Reply(250)",
+        "session.start(print); recipient.accept(); session.close(); return Reply(450, 'not yet')",
+    ],
+)
+def test_a_stack_that_does_not_take_everybodys_mail_is_no_open_relay(configuration: Path, body: str) -> None:
+    configuration.write_text(HEAD + VOUCH.format("def", body) + "server = Server(Stack(Vouch(), discard.Discard()))\n")
+    result = run("check", "mx.py")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "OPEN RELAY" not in result.stdout
+
+
+def test_only_the_listeners_that_relay_are_named(configuration: Path) -> None:
+    configuration.write_text(
+        HEAD
+        + VOUCH.format(
+            "async def", "if not await session.input_waits(1) and session.listener == 'b': recipient.accept()"
+        )
+        + "server = Server(Stack(Vouch(), discard.Discard()), [Listener('[::]:25', name=name) for name in 'ab'])\n"
+    )
+    result = run("check", "mx.py")
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if "OPEN" in line] == [
+        "warning: OPEN RELAY: mail for anybody is accepted at b"
+    ]
+
+
+def test_a_configuration_that_cannot_be_used_is_told_on_stderr(configuration: Path) -> None:
+    configuration.write_text(HEAD + "server = Server(Stack(discard.Discard))\n")
+    for command in ("check", "serve"):
+        result = run(command, "mx.py")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "mailstack: mx.py:4: discard is a class, not a plugin\n  remedy: make one: Discard(…)\n"
+
+
+# serve that cannot start -------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_is_told_with_the_line_and_a_remedy(configuration: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        configuration.write_text(HEAD + f"server = Server(Stack(discard.Discard()), [Listener('127.0.0.1:{port}')])\n")
+        for backend in ("asyncio", "uvloop", "trio"):
+            done = subprocess.run(
+                [sys.executable, "-m", "mailstack", "serve", "mx.py", "--backend", backend, "--log-level", "error"],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])},
+            )
+            assert done.returncode == 2
+            assert done.stdout == ""
+            assert done.stderr == (
+                f"mailstack: mx.py:4: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+                "  remedy: another server may have it: stop that one or take another port\n"
+            )
+
+
+# hooks and plugins -------------------------------------------------------------------------------------------------
+
+
+def test_hooks_prints_every_hook_with_its_signature_and_manual() -> None:
+    words = run("hooks").stdout
+    assert words.startswith("The contract: every hook that a plugin may implement")
+    places = [words.index(f"def {hook}(") for hook in HOOKS]
+    assert places == sorted(places)
+    assert words.index("Lives ") < places[0] < words.index("Phases ") < words.index("Notices ") < places[-1]
+
+
+def test_hooks_prints_one_hook() -> None:
+    words = run("hooks", "rcpt").stdout
+    first, second, *_ = words.splitlines()
+    assert first == "def rcpt(session: Session, recipient: Recipient, call_next: CallNext) -> Reply | None"
+    assert second == "    RCPT, parsed."
+    assert run("hooks", "disconnect").stdout.startswith("async def disconnect(session: Session) -> None\n")
+
+
+def test_a_hook_that_does_not_exist_is_told_with_the_one_that_was_meant() -> None:
+    result = run("hooks", "rctp")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "mailstack: there is no hook 'rctp'\n  remedy: did you mean rcpt?\n",
+    )
+    assert "one of lifespan, session" in run("hooks", "zzz").stderr
+
+
+def test_plugins_lists_what_is_installed() -> None:
+    result = run("plugins")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == ["plugin", "kind", "from", "makes", "listens", "to"]
+    assert ["discard", "handlers", "mailstack", __version__, "Discard()", "queue"] in rows
+
+
+def test_a_plugin_that_cannot_be_imported_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = config.PluginInfo(
+        "ldap", "mailstack.middleware", "m", "mailstack", "1", error="No module; remedy: pip install x"
+    )
+    monkeypatch.setattr(config, "plugins", lambda: [info])
+    result = run("plugins")
+    assert result.exit_code == 1
+    assert "cannot be imported" in result.stdout
+    assert result.stdout.endswith("ldap: No module; remedy: pip install x\n")

@@ -1,0 +1,145 @@
+"""Each configuration that comes along is served: mail goes in, a signal ends it in good order, on each backend."""
+
+import re
+import shlex
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from mailstack import Listener, config
+
+CONF = Path(__file__).parents[2] / "conf"
+BACKENDS = ("asyncio", "uvloop", "trio")
+
+# The program itself, but for the address: the one in the file may be taken on this machine.
+PROGRAM = """
+import sys
+from mailstack import Listener, config
+from mailstack.cli import main
+
+address, read = sys.argv.pop(1), config.load
+
+def load(source):
+    server = read(source)
+    server.listeners = [Listener(address)]
+    return server
+
+config.load = load
+main()
+"""
+
+
+@dataclass
+class Running:
+    process: "subprocess.Popen[str]"
+    port: int
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(name: str, backend: str, folder: Path) -> Iterator[Running]:
+    """`mailstack serve conf/NAME`, started in a folder of its own, and listening."""
+    port = free_port()
+    command = [sys.executable, "-c", PROGRAM, f"127.0.0.1:{port}", "serve", str(CONF / name), "--backend", backend]
+    with (folder / "stdout").open("w") as out:
+        process = subprocess.Popen(command, cwd=folder, text=True, stdout=out, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "event=listening" in line:
+                break
+        else:
+            pytest.fail("it did not start:\n" + "".join(lines))
+        yield Running(process, port)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def connect(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    assert client.recv(4096).startswith(b"220 localhost ESMTP")
+    return client
+
+
+def send(port: int, recipient: str = "you@localhost") -> None:
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+        smtp.sendmail("me@localhost", [recipient], "Subject: hello\n\nIt works.\n")
+
+
+def stop(running: Running, number: signal.Signals) -> int:
+    running.process.send_signal(number)
+    return running.process.wait(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_quickstart_delivers_and_stops_in_good_order(tmp_path: Path, backend: str, number: signal.Signals) -> None:
+    with served("quickstart.py", backend, tmp_path) as running, connect(running.port) as idle:
+        send(running.port)
+        send(running.port, "anybody@example.org")
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match="relaying denied"):
+            send(running.port, "anybody@elsewhere.example")
+        mails = [path.read_text() for path in (tmp_path / "var/mail/new").iterdir()]
+        assert len(mails) == 2
+        assert all(mail.endswith("Subject: hello\n\nIt works.\n") for mail in mails)
+        assert stop(running, number) == 0
+        assert idle.recv(4096).startswith(b"421 4.3.2 ")
+        assert idle.recv(4096) == b""
+
+
+def test_the_line_that_quickstart_prints_sends_a_mail(tmp_path: Path) -> None:
+    with served("quickstart.py", "auto", tmp_path):
+        printed = (tmp_path / "stdout").read_text()
+        line = re.search(r"^python3 (-c .*)$", printed, re.MULTILINE)
+        assert line is not None
+        subprocess.run([sys.executable, *shlex.split(line[1])], check=True, timeout=30)
+        (mail,) = (tmp_path / "var/mail/new").iterdir()
+        assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_app_is_served_too(tmp_path: Path, backend: str) -> None:
+    with served("app.py", backend, tmp_path) as running, connect(running.port) as idle:
+        send(running.port)
+        assert "Subject: hello\\r\\n\\r\\nIt works.\\r\\n" in (tmp_path / "stdout").read_text()
+        assert stop(running, signal.SIGTERM) == 0
+        assert idle.recv(4096).startswith(b"421 4.3.2 ")
+
+
+def loaded(name: str) -> ModuleType:
+    """A configuration's module, with an address of the system's choice."""
+    server = config.load(str(CONF / name))
+    server.listeners = [Listener("127.0.0.1:0")]
+    return sys.modules[f"conf_{name.removesuffix('.py')}"]
+
+
+async def test_app_receives_mail_in_the_loop_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    app = loaded("app.py")
+    async with anyio.create_task_group() as group:
+        group.start_soon(app.main)
+        with anyio.fail_after(30):
+            while not app.server.addresses:
+                await anyio.lowlevel.checkpoint()
+        await to_thread.run_sync(send, app.server.addresses[0][1])
+        group.cancel_scope.cancel()
+    assert capsys.readouterr().out.startswith("hello b'")
