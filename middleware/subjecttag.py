@@ -21,12 +21,10 @@ class SubjectTag:
 
     @hookimpl
     def message(self, message: Message) -> None:
-        parts = message.header.parts
-        old = next((part for part in parts if part.name.lower() == "subject"), None)
+        old = next((part for part in message.header.parts if part.name.lower() == "subject"), None)
         if old is None:
             message.append_header("Subject", self.tag)
         elif self.tag not in old.decoded:
             new = self.field.rstrip() + b" " + old.raw.partition(b":")[2].lstrip(b" \t")
-            message.set_header(
-                Header(b"".join(new if part is old else part.raw for part in parts)), "tagged the Subject"
-            )
+            raw = b"".join(new if part is old else part.raw for part in message.header.parts)
+            message.set_header(Header(raw), "tagged the Subject")
