@@ -162,11 +162,11 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
     """Checks of which some wait, under one clock: the conversation's own, unless a scope of their own is needed.
 
     When the conversation's scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go
-    on after a fault ("pass"), or that stands inside an onion, has its own.
+    on after a fault ("pass"), that stands inside an onion, or that the core shields (`queue`), has its own.
     """
     checks = tuple((adapt(impl), impl) for impl in impls)
     timeout = impls[0].timeout  # a check with a limit of its own stands alone
-    shares = timeout is None and all(impl.on_fault != "pass" for impl in impls)
+    shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" for impl in impls)
     follow, follow_waits = after
 
     async def ask(session: Session, subject: Any) -> Reply | None:
@@ -240,6 +240,7 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
 
         async def call_next() -> Reply:
             nonlocal inner
+            session.answered_by = "core"  # an answer from before is not the answer any more
             watch.pause()
             try:
                 inner = await follow(session, subject) if follow_waits else follow(session, subject)
