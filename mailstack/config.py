@@ -181,8 +181,8 @@ def _explained(error: BaseException, path: str) -> tuple[str, str]:
     words = "".join(traceback.TracebackException.from_exception(error).format_exception_only()).strip()
     if isinstance(error, ImportError):
         return words, remedy_for_import(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, TypeError) and (remedy := _other_option(error)):
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    if isinstance(error, TypeError) and (remedy := _options_of(error)):
         return words, remedy
     if isinstance(error, AttributeError) and (remedy := _did_you_mean(error.name or "", dir(error.obj))):
         return words, remedy
@@ -198,20 +198,20 @@ _REMEDIES: dict[type, str] = {
     SystemExit: "a configuration only describes: it must not exit",
 }
 
-_UNKNOWN_OPTION = re.compile(r"(?:(\w+)\.__init__|(\w+))\(\) got an unexpected keyword argument '(\w+)'")
+_CALL = re.compile(r"(\w+)(?:\.__init__)?\(\) (?:got an unexpected keyword argument '(\w+)')?")
 
 
-def _other_option(error: TypeError) -> str | None:
-    """A misspelt option: the options of the factory that was called, found where the call failed."""
-    match = _UNKNOWN_OPTION.match(str(error))
-    if match is None or error.__traceback__ is None:
+def _options_of(error: TypeError) -> str | None:
+    """A call that does not fit: what its factory takes. It is looked for where the call failed."""
+    match = _CALL.match(str(error))
+    if match is None:
         return None
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
-    factory = _factory_in(frame.f_globals.values(), match[1] or match[2])
+    factory = _factory_in(frame.f_globals.values(), match[1])
     if factory is None:
         return None
-    options = [name for name in inspect.signature(factory).parameters if name != "self"]
-    return _did_you_mean(match[3], options) or f"its options: {', '.join(options)}"
+    options = inspect.signature(factory).parameters
+    return _did_you_mean(match[2] or "", options) or f"write {match[1]}({', '.join(options)})"
 
 
 def _factory_in(values: Iterable[object], name: str) -> type | None:

@@ -136,6 +136,16 @@ def test_an_error_of_an_importable_configuration_is_told_at_its_line(folder: Pat
     assert "Limits(idle)" in error.message
 
 
+def test_a_method_of_the_application_may_be_the_handler(folder: Path) -> None:
+    (folder / "mx.py").write_text(
+        "from mailstack import Server, Stack\n"
+        "class App:\n    async def receive(self, message): ...\n"
+        "server = Server(Stack(App().receive))\n"
+    )
+    (entry,) = config.load("mx.py").check().entries
+    assert (entry.name, list(entry.impls)) == ("receive", ["queue"])
+
+
 def test_what_ctrl_c_raises_is_no_mistake_of_the_configuration(folder: Path) -> None:
     (folder / "mx.py").write_text("raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):

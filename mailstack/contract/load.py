@@ -61,9 +61,14 @@ class Loader:
         except pluggy.PluginValidationError as error:
             raise _error(origin, f"{name}: {error}", "`mailstack hooks` lists the hooks and their arguments") from error
         except ValueError as error:
-            raise _error(
-                origin, f"{name}: the same object stands twice in the stack", "make a second instance of it"
-            ) from error
+            if any(known is plugin for known in self._manager.get_plugins()):
+                words, remedy = "the same object stands twice in the stack", "make a second instance of it"
+            else:
+                words, remedy = (
+                    "it equals an entry before it",
+                    "plugins are told apart by identity: @dataclass(eq=False)",
+                )
+            raise _error(origin, f"{name}: {words}", remedy) from error
 
     def _unused(self, name: str) -> str:
         taken = self._manager.has_plugin

@@ -1,4 +1,4 @@
-# expect: 6: unexpected keyword argument 'end_of_line' -> its options: path, eol
+# expect: 6: unexpected keyword argument 'end_of_line' -> write Maildir(path, eol
 from mailstack import Server, Stack
 from mailstack.handlers import maildir
 
