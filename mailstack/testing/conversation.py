@@ -24,7 +24,7 @@ from .answer import Answer, Reader
 if TYPE_CHECKING:
     from .dialog import Dialog
 
-__all__ = ["PATIENCE", "Conversation", "Delivery"]
+__all__ = ["PATIENCE", "Conversation", "ConversationEnded", "Delivery"]
 
 PATIENCE = 10.0  # seconds that a reply may take before the test has failed
 
@@ -41,6 +41,10 @@ class Delivery:
     recipients: list[str]
     content: bytes
     id: str
+
+
+class ConversationEnded(AssertionError):
+    """The server has closed the connection, where a reply was expected or something was to be said."""
 
 
 class Conversation:
@@ -147,7 +151,7 @@ class Conversation:
             try:
                 await self._stream.send(octets)
             except BrokenStream:
-                raise self._failure("the server has closed the connection") from None
+                raise self._failure("the server has closed the connection", ConversationEnded) from None
             return
         raise self._failure("the server does not read what it is sent")
 
@@ -181,15 +185,18 @@ class Conversation:
     async def half_close(self) -> None:
         """Send the end of file and go on listening."""
         self.said.append("C: (end of file)")
-        await self._stream.send_eof()
+        try:
+            await self._stream.send_eof()
+        except BrokenStream:
+            raise self._failure("the server has closed the connection", ConversationEnded) from None
 
     async def several(self, number: int, client: str | tuple[str, int] | None = None) -> list[Conversation]:
         """More connections to the same server, by default from the same address."""
         return await self.dialog.several(number, client)
 
-    def _failure(self, problem: str) -> AssertionError:
+    def _failure(self, problem: str, kind: type[AssertionError] = AssertionError) -> AssertionError:
         unread = f"\n(unread: {self._reader.unread!r})" if self._reader.unread else ""
-        return AssertionError(f"{problem}\nthe conversation so far:\n" + "\n".join(self.said[-40:]) + unread)
+        return kind(f"{problem}\nthe conversation so far:\n" + "\n".join(self.said[-40:]) + unread)
 
 
 def stuffed(data: bytes | str) -> bytes:
