@@ -26,6 +26,7 @@ from .fault import ContractError, Late, judge
 from .predicate import Predicate
 
 Call = Callable[[Session, Any], Any]
+Check = tuple[Call, Impl, bool]
 
 
 class Step(NamedTuple):
@@ -164,7 +165,7 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
     When the conversation's scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go
     on after a fault ("pass"), that stands inside an onion, or that the core shields (`queue`), has its own.
     """
-    checks = tuple((adapt(impl), impl) for impl in impls)
+    checks = tuple((adapt(impl), impl, impl.is_async) for impl in impls)
     timeout = impls[0].timeout  # a check with a limit of its own stands alone
     shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" for impl in impls)
     follow, follow_waits = after
@@ -178,7 +179,7 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
             if watch is None:
                 watch = Watch(around, timer=timeout is not None)
                 session.watch = watch
-            watch.who = impls[0]
+            watch.who, watch.began = impls[0], time.perf_counter()
             watch.wind(_time_for(session, impls[0], limit))
             error: Exception
             try:
@@ -202,19 +203,17 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
             if reply is not None:
                 return reply
 
-    async def each(
-        session: Session, subject: Any, remaining: Iterator[tuple[Call, Impl]], watch: Watch
-    ) -> Reply | None:
-        for check, impl in remaining:
+    async def each(session: Session, subject: Any, remaining: Iterator[Check], watch: Watch) -> Reply | None:
+        for check, impl, waits in remaining:
             watch.who = impl
-            watch.began = began = time.perf_counter()
             reply = check(session, subject)
-            if impl.is_async:
+            if waits:
+                watch.began = time.perf_counter()
                 reply = await reply
-            if watch.late and not _taken(impl, reply):
+            if (waits or timeout is not None) and watch.late and not _taken(impl, reply):
                 raise Late(f"over its time of {timeout or limit:g} s")
             if reply is not None:
-                return _settled(session, impl, reply, began)
+                return _settled(session, impl, reply, watch.began)
         return None
 
     async def run(session: Session, subject: Any) -> Reply:
