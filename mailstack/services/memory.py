@@ -11,7 +11,7 @@ import errno
 
 import anyio
 
-from mailstack.services.transport import Address, BrokenStream
+from .transport import Address, BrokenStream
 
 __all__ = ["MemoryStream", "memory_stream_pair"]
 

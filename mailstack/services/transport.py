@@ -45,6 +45,7 @@ READ = 64 * 1024  # octets of one read; from 128 KiB on malloc would map memory 
 WRITE_LIMIT = 64 * 1024  # octets: send() waits while more than this is buffered for a slow peer
 LINGER = 10.0  # seconds that a closed connection may take to send what is still buffered
 PAUSE = 1.0  # seconds without accepting after the system ran out of descriptors or memory
+TURNS = 8  # full reads in a row on trio before the others have a turn
 BATCH = 64  # connections accepted in one turn, so that a flood leaves time for those who are served
 
 
@@ -92,18 +93,18 @@ _RETRY = frozenset(  # Linux reports errors of the new connection from accept():
 class Acceptor:
     """Accepts on listening sockets until `close`, or until its task group is cancelled."""
 
-    __slots__ = ("_closed", "_group", "_handler", "_listeners", "_on_error")
+    __slots__ = ("_closed", "_handler", "_listeners", "_on_error", "_start_soon")
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
         handler: Handler,
-        group: anyio.abc.TaskGroup,
+        start_soon: Callable[..., object],
         on_error: Callable[[OSError], object] | None,
     ) -> None:
         self._listeners = tuple(listeners)
         self._handler = handler
-        self._group = group
+        self._start_soon = start_soon  # starts a session's task
         self._on_error = on_error
         self._closed = anyio.Event()
 
@@ -112,6 +113,13 @@ class Acceptor:
         self._closed.set()
         for listener in self._listeners:
             _close_listener(listener)
+
+    async def _keep_nursery(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """On trio: a nursery inside the group, whose tasks cost 25 µs and 1.4 KiB less than the group's own."""
+        async with trio.open_nursery() as nursery:
+            self._start_soon = nursery.start_soon
+            task_status.started()
+            await self._closed.wait()
 
     async def _listen(self, listener: socket.socket, index: int) -> None:
         try:
@@ -136,7 +144,7 @@ class Acceptor:
                 if error.errno in _RETRY:
                     continue
                 raise
-            self._group.start_soon(self._run, connection, peer, index)
+            self._start_soon(self._run, connection, peer, index)
 
     async def _pause(self, error: OSError) -> None:
         if self._closed.is_set():
@@ -178,7 +186,9 @@ async def serve(
     that the handler leaves open is closed after it, or reset when it raised. Want of descriptors or memory is told to
     `on_error` and pauses the socket for about a second; a connection lost before it was accepted is ignored.
     """
-    acceptor = Acceptor(listeners, handler, group, on_error)
+    acceptor = Acceptor(listeners, handler, group.start_soon, on_error)
+    if _on_trio():
+        await group.start(acceptor._keep_nursery)
     for index, listener in enumerate(listeners):
         listener.setblocking(False)
         if listener.family != socket.AF_UNIX:
@@ -265,8 +275,7 @@ def _reset_on_close(connection: socket.socket) -> None:
 async def _open(connection: socket.socket, peer: Address) -> RawStream:
     """A stream over a connected socket, on the backend that runs."""
     local = _address(connection.getsockname())
-    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
-        _import_trio()
+    if _on_trio():
         return _TrioStream(connection, peer, local)
     loop = asyncio.get_running_loop()
     stream = _LoopStream(loop, connection, peer, local)
@@ -450,16 +459,20 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
 # trio
 
 
-def _import_trio() -> None:
-    """trio is an extra: only who runs on it imports it."""
+def _on_trio() -> bool:
+    """Whether trio runs; it is an extra, so only who runs on it imports it."""
+    if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
+        return False
     global trio
     import trio
+
+    return True
 
 
 class _TrioStream:
     """The kernel's buffers are the only ones."""
 
-    __slots__ = ("_broken", "_connection", "local", "peer")
+    __slots__ = ("_broken", "_connection", "_turns", "local", "peer")
 
     def __init__(self, connection: socket.socket, peer: Address, local: Address) -> None:
         connection.setblocking(False)
@@ -467,6 +480,7 @@ class _TrioStream:
         self.local = local
         self._connection = connection
         self._broken = False
+        self._turns = 0  # reads that may go before a wait
 
     @property
     def gone(self) -> bool:
@@ -486,10 +500,14 @@ class _TrioStream:
     async def receive(self) -> bytes:
         while not self._broken:
             try:
-                await trio.lowlevel.wait_readable(self._connection)
-                return self._connection.recv(READ)
+                if not self._turns:  # an empty socket is likely: waiting at once spares a vain read
+                    await trio.lowlevel.wait_readable(self._connection)
+                    self._turns = TURNS
+                data = self._connection.recv(READ)
+                self._turns = self._turns - 1 if len(data) == READ else 0
+                return data
             except (BlockingIOError, InterruptedError):
-                continue
+                self._turns = 0
             except trio.BusyResourceError:
                 raise anyio.BusyResourceError("receiving from") from None
             except (OSError, trio.ClosedResourceError):
