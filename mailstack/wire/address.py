@@ -27,16 +27,16 @@ _LOCAL: Final = 64
 _DOMAIN: Final = 255
 _PATH: Final = 256
 
-# Possessive: no backtracking, which is both the speed and the guarantee against hostile input.
-_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
-_UTEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]++"  # RFC 6531 §3.3
-_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}+(?<!-)"  # with the underscore that is met in the wild
-_NAME: Final = rf"{_LABEL}(?:\.{_LABEL})*+"
+# Linear on hostile input: what may follow a repeat never begins like what it repeats, so there is one way to match.
+_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_UTEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"  # RFC 6531 §3.3
+_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"  # with the underscore that is met in the wild
+_NAME: Final = rf"{_LABEL}(?:\.{_LABEL})*"
 
-_PLAIN: Final = re.compile(rf"<(({_ATEXT}(?:\.{_ATEXT})*+)@({_NAME}))>")
-_BRACKETS: Final = re.compile(r'<((?:"(?:[^"\\]|\\.)*+"|[^">])*+)>', re.DOTALL)
-_ATOMS: Final = re.compile(rf"{_UTEXT}(?:\.{_UTEXT})*+")
-_QUOTED: Final = re.compile(r'"((?:[^"\\\x00-\x1f\x7f]|\\[ -~])*+)"')
+_PLAIN: Final = re.compile(rf"<(({_ATEXT}(?:\.{_ATEXT})*)@({_NAME}))>")
+_BRACKETS: Final = re.compile(r'<([^">]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^">]*)*)>', re.DOTALL)
+_ATOMS: Final = re.compile(rf"{_UTEXT}(?:\.{_UTEXT})*")
+_QUOTED: Final = re.compile(r'"([^"\\\x00-\x1f\x7f]*(?:\\[ -~][^"\\\x00-\x1f\x7f]*)*)"')
 _DOMAIN_NAME: Final = re.compile(_NAME)
 
 # Never part of an address, quoted or not: controls, all white space but the blank, halves of surrogate pairs.

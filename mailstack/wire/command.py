@@ -151,9 +151,10 @@ class OriginalRecipient:
 
 
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
-_XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*+")  # RFC 3461 §4
+_XTEXT: Final = re.compile(r"[!-*,-<>-~]*(?:\+[0-9A-Fa-f]{2}[!-*,-<>-~]*)*")  # RFC 3461 §4
 _XTEXT_OCTET: Final = re.compile(rb"\+(..)")
-_UTEXT: Final = re.compile(r"(?:[!-*,-<>-\[\]-~\x80-\U0010ffff]|\\x\{[0-9A-Fa-f]{2,6}\})*+")  # RFC 6533 §3
+_QCHAR: Final = r"[!-*,-<>-\[\]-~\x80-\U0010ffff]"  # RFC 6533 §3
+_UTEXT: Final = re.compile(rf"{_QCHAR}*(?:\\x\{{[0-9A-Fa-f]{{2,6}}\}}{_QCHAR}*)*")
 _UTEXT_POINT: Final = re.compile(r"\\x\{(.+?)\}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
@@ -275,7 +276,7 @@ _CHUNK_LOST: Final = Reply(501, "the syntax is BDAT size [LAST]", close=True)
 
 _VERB: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,19}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([^\x00- =\x7f]++))?")  # RFC 5321 §4.1.2
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00- =\x7f]+))?")  # RFC 5321 §4.1.2
 
 
 _Offered = Container[str]

@@ -34,8 +34,7 @@ _LINE_HARD: Final = 998
 _FTEXT: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 §3.6.8
 _FIELD_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")  # blanks before the colon: RFC 5322 §4.5
 _UNFINISHED_NAME: Final = re.compile(rb"\r?|[!-9;-~]+[ \t]*")
-# One field or other line with its continuations, and its name. Possessive: linear whatever the octets.
-_PART: Final = re.compile(rb"((?:([!-9;-~]++)[ \t]*+:)?+[^\r]*+(?:\r(?!\n(?![ \t]))[^\r]*+)*+(?:\r\n)?+)")
+_PART_END: Final = re.compile(rb"\r\n(?![ \t])")  # what begins with a blank continues the line before it
 _FOLD: Final = re.compile(r"\r\n(?=[ \t]+[^ \t\r])")  # a line of blanks only is no folding
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")  # C0, C1 and Unicode's line ends
 _BLANKS_AND_WORD: Final = re.compile(rb"[ \t]*[^ \t]+(?:[ \t]+\Z)?")
@@ -74,8 +73,7 @@ class Header:
     def parts(self) -> tuple[Field, ...]:
         """The whole section in order; what is no field has an empty name. Parsed when first asked for."""
         if self._parts is None:
-            found = _PART.findall(self.raw) if self.raw else ()
-            object.__setattr__(self, "_parts", tuple(Field(name.decode("ascii"), raw) for raw, name in found if raw))
+            object.__setattr__(self, "_parts", _parse(self.raw))
         return self._parts or ()
 
     @property
@@ -167,6 +165,16 @@ class Header:
 
     def _rewrite(self, octets_of: Callable[[Field], bytes]) -> "Header":
         return Header(b"".join(map(octets_of, self.parts)))
+
+
+def _parse(raw: bytes) -> tuple[Field, ...]:
+    """Each field or other line, with its continuations."""
+    *lines, rest = _PART_END.split(raw)
+    parts = [line + _CRLF for line in lines]
+    if rest:
+        parts.append(rest)
+    name_of = _FIELD_NAME.match
+    return tuple([Field(named[1].decode() if (named := name_of(part)) else "", part) for part in parts])
 
 
 def format_field(name: str, value: str, utf8: bool = False) -> bytes:

@@ -282,3 +282,21 @@ def test_any_text_is_an_address_or_an_address_error(text: str, utf8: bool) -> No
     assert len(address.path.encode()) <= 256
     if not utf8:
         assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a.", ".", "-", '"', '""', "\\", '"\\', '\\"', "@", "@a,", "a@", "<", ">", "ü", "xn--"]
+)
+@pytest.mark.parametrize("start", ["", '"', "a@", "a@b.", '"a"@', "@a:"])
+def test_a_hostile_path_is_not_expensive(start: str, piece: str) -> None:
+    """64 KiB of what makes patterns backtrack: a pattern that is not linear would not end before the test's timeout."""
+    body = start + piece * (2**16 // len(piece))
+    for text in (f"<{body}", f"<{body}>", body + "\0", f"{body}!"):
+        with pytest.raises(AddressError):
+            Address.parse(text)
+
+
+@pytest.mark.parametrize("local", ["a.", ".a", "a..b", "a.b."])
+def test_a_dot_stands_between_two_atoms(local: str) -> None:
+    with pytest.raises(AddressError):
+        parse_path(f"<{local}@example.org>", utf8=False, null=False)

@@ -494,3 +494,14 @@ def test_results_that_claim_to_be_ours_are_removed_and_no_others(hostname: str) 
 def test_a_section_without_forged_results_stays_the_same_object() -> None:
     for header in (HEADER, Header(b"".join(GENUINE))):
         assert header.without_results_of(OURS) is header
+
+
+@pytest.mark.parametrize(
+    "piece", [b"a", b" ", b"a ", b"a:", b"\r", b"\n", b"\r\n", b"\r\n ", b"\r\n\t:", b"a\r\n", b"\r\r\n"]
+)
+@pytest.mark.parametrize("start", [b"", b"a", b"A:", b"A "])
+def test_a_hostile_section_is_not_expensive_and_keeps_its_octets(start: bytes, piece: bytes) -> None:
+    """64 KiB of what makes patterns backtrack."""
+    raw = start + piece * (2**16 // len(piece))
+    assert b"".join(part.raw for part in Header(raw).parts) == raw
+    assert all(part.raw for part in Header(raw).parts)
