@@ -1,0 +1,28 @@
+"""Every bundled middleware keeps the contract."""
+
+import pkgutil
+from collections.abc import Callable
+
+import pytest
+
+from mailstack import middleware
+from mailstack.middleware import recipients, subjecttag
+from mailstack.testing.contract import CONTRACT_CHECKS, Check
+
+MAKE: dict[str, Callable[[], object]] = {
+    "recipients: domains": lambda: recipients.Domains("example.org"),
+    "recipients: addresses": lambda: recipients.Addresses("b@example.org"),
+    "recipients: refusing": lambda: recipients.Addresses("c@example.org"),
+    "subjecttag": lambda: subjecttag.SubjectTag("[list]"),
+}
+
+
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
+@pytest.mark.parametrize("check", CONTRACT_CHECKS, ids=lambda check: check.__name__)
+async def test_it_keeps_the_contract(check: Check, make: Callable[[], object]) -> None:
+    await check(make)
+
+
+def test_none_is_left_out() -> None:
+    bundled = {info.name for info in pkgutil.iter_modules(middleware.__path__)}
+    assert {name.partition(":")[0] for name in MAKE} == bundled
