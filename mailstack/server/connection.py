@@ -28,6 +28,9 @@ from . import answers
 from .dialog import Dialog
 from .house import House
 
+# Inside a body no reply is due before its end; behind the last reply there is no other.
+_NO_TIME_TO_CLOSE = frozenset({State.DATA, State.CHUNK, State.CLOSED})
+
 # How long the last words to a client may take to leave.
 FAREWELL = 5.0
 
@@ -88,10 +91,13 @@ class Connection:
         house.connections.add(self)
         try:
             await house.pipeline.life("session", self._converse)(session)
+            if self._scope is None:  # an onion did not go on
+                await self._close()
         except Exception as error:
             self.why = "fault"
             log.exception("fault", error=error, session=session.id, phase="session")
             await self._say_last(answers.BROKEN)
+            await self._close()
         finally:
             await self._end()
             house.leave(self)
@@ -154,7 +160,7 @@ class Connection:
             event = protocol.next_event()
             if event is not NEED_DATA:
                 await dialog.handle(event)
-                if self._after is not None:
+                if self._after is not None and protocol.state not in _NO_TIME_TO_CLOSE:
                     protocol.say(self._after)
                 continue
             await self.flush()

@@ -107,7 +107,7 @@ class Reception:
         raw = splitter.raw
         # Counting by octets is quick and never too low; only a suspect is parsed.
         most = house.limits.received_fields
-        if raw.lower().count(b"received:") >= most and Header(raw).count("Received") >= most:
+        if raw.lower().count(b"received") >= most and Header(raw).count("Received") >= most:
             self.refuse("headers", answers.LOOP)
             return False
         header = Header(self._received() + Header(raw).without_results_of(house.hostname).raw)
