@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mailstack import ConfigError, __version__, config
+from mailstack import ConfigError, __version__, config, log
 from mailstack.cli import main
 from mailstack.cli.failure import told
 from mailstack.contract.hookspec import LIVES, NOTICES, PHASES
@@ -21,6 +21,7 @@ HEAD = "from mailstack import *\nfrom mailstack.handlers import discard\nfrom ma
 
 def run(*arguments: str) -> Result:
     result = CliRunner().invoke(main, arguments)
+    log.reset()  # `serve` has configured it, for a process of its own
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
