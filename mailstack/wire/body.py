@@ -89,16 +89,17 @@ class DataDecoder:
 class ChunkDecoder:
     """The octets of one message's BDAT chunks: `start` each chunk, then `feed` until `done`.
 
-    `done`: this chunk's octets are all consumed. `trailing`: the octets that followed the chunk. `fault` and `size` are
-    the message's, as in DataDecoder. There is no dot-stuffing here, and a line may go on in the next chunk.
+    `done`: this chunk's octets are all consumed. `left`: how many are still to come. `trailing`: the octets that
+    followed the chunk. `fault` and `size` are the message's, as in DataDecoder. There is no dot-stuffing here, and a
+    line may go on in the next chunk.
     """
 
-    __slots__ = ("_held", "_last", "_left", "_normalise", "done", "fault", "size", "trailing")
+    __slots__ = ("_held", "_last", "_normalise", "done", "fault", "left", "size", "trailing")
 
     def __init__(self, normalise: bool = False) -> None:
         self._normalise = normalise
         self._held = b""  # a CR whose LF may follow
-        self._left = 0
+        self.left = 0
         self._last = False
         self.done = True
         self.trailing = b""
@@ -112,7 +113,7 @@ class ChunkDecoder:
         """
         if not self.done or self._last:
             raise RuntimeError("the chunk before is unfinished" if not self.done else "the last chunk has been read")
-        self._left = size
+        self.left = size
         self._last = last
         self.done = size == 0
         self.trailing = b""
@@ -120,13 +121,13 @@ class ChunkDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """Return the decoded octets that are certain now. What comes when done is added to `trailing`."""
-        if len(data) <= self._left:
+        if len(data) <= self.left:
             taken = data
         else:
-            taken = data[: self._left]
-            self.trailing += data[self._left :]
-        self._left -= len(taken)
-        self.done = self._left == 0
+            taken = data[: self.left]
+            self.trailing += data[self.left :]
+        self.left -= len(taken)
+        self.done = self.left == 0
         return self._take(taken)
 
     def _take(self, data: bytes) -> bytes:

@@ -51,7 +51,10 @@ NEED_DATA = NeedData.NEED_DATA
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A command that the wire itself refuses: unreadable, too long, or out of turn."""
+    """A command that the wire itself refuses: unreadable, too long, or out of turn.
+
+    When the reply closes, the conversation is over already: nothing more is read.
+    """
 
     verb: str
     reply: Reply
@@ -76,6 +79,9 @@ class EndOfBody:
 
 
 Event = AnyCommand | Refused | Body | EndOfBody | NeedData
+
+# Nothing is read in these.
+_DEAF = (State.GREETING, State.CLOSED)
 
 _GREETED = frozenset({State.HELLO, State.READY, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT})
 
@@ -136,9 +142,10 @@ class ServerProtocol:
         "_buffer",
         "_chunk",
         "_chunk_opened",
+        "_chunk_start",
         "_data",
-        "_discarding",
         "_output",
+        "_overlong",
         "_pending",
         "auth_limit",
         "keywords",
@@ -167,10 +174,11 @@ class ServerProtocol:
         self._buffer = b""
         self._at = 0
         self._output: list[bytes] = []
-        self._discarding = False
+        self._overlong = b""  # the start of a line over the limit, whose rest is thrown away
         self._data: DataDecoder | None = None
         self._chunk: ChunkDecoder | None = None
         self._chunk_opened = (Bdat(0, True), State.RCPT)
+        self._chunk_start = b""
         self._pending = False
 
     # Octets in, events out.
@@ -206,20 +214,19 @@ class ServerProtocol:
         return decoder is not None and decoder.done
 
     def _next_command(self) -> Event:
+        if self.state in _DEAF:
+            return NEED_DATA
         line = self._next_line()
         if not isinstance(line, bytes):
             return line
         try:
             command = parse(line, self.keywords, self.parameters, self.utf8)
         except CommandError as error:
-            if _foreign(line):
-                return Refused("", _NO_WEB)
-            if error.reply.close:
-                self.state = State.CLOSED
-            return Refused(line[:4].decode("ascii", "replace").upper(), error.reply)
-        if type(command) is Command and _foreign(line):
-            return Refused("", _NO_WEB)
-        if self.state in LEGAL[type(command)]:
+            return self._unreadable(line, error.reply)
+        kind = type(command)
+        if kind is Command and _foreign(line):
+            return self._unreadable(line, _NO_WEB)
+        if self.state in LEGAL[kind]:
             if type(command) is Bdat:
                 self._open_chunk(command)
             return command
@@ -232,23 +239,34 @@ class ServerProtocol:
             return self._partial_line()
         line = self._buffer[self._at : end]
         self._at = end + 1
-        if self._discarding:
-            self._discarding = False
-            return Refused("", _TOO_LONG)
+        if self._overlong:
+            line, self._overlong = self._overlong, b""
+            return self._unreadable(line, _TOO_LONG)
         if len(line) >= self.line_limit and len(line) >= self._limit_of(line):
-            return Refused("", _TOO_LONG)
+            return self._unreadable(line[: self.line_limit], _TOO_LONG)
         if line.endswith(b"\r"):
             return line[:-1]
-        return line if self.normalise else Refused("", _LINE_END)
+        return line if self.normalise else self._unreadable(line, _LINE_END)
 
     def _partial_line(self) -> NeedData:
         """No line end yet: wait, and forget what is over the limit."""
-        length = len(self._buffer) - self._at
-        if length >= self.line_limit and length >= self._limit_of(self._buffer[self._at : self._at + 5]):
-            self._discarding = True
-        if self._discarding:
+        if not self._overlong:
+            start = self._buffer[self._at : self._at + self.line_limit]
+            if len(start) == self.line_limit and len(self._buffer) - self._at >= self._limit_of(start):
+                self._overlong = start
+        if self._overlong:
             self.discard()
         return NEED_DATA
+
+    def _unreadable(self, line: bytes, reply: Reply) -> Refused:
+        """What looks like BDAT has octets behind it that cannot be skipped, and must never be read as commands."""
+        if _foreign(line):
+            reply = _NO_WEB
+        elif line.lstrip()[:4].upper() == b"BDAT" and not reply.close:
+            reply = replace(reply, close=True)
+        if reply.close:
+            self.state = State.CLOSED
+        return Refused(line[:4].decode("ascii", "replace").upper(), reply)
 
     def _limit_of(self, line: bytes) -> int:
         return self.auth_limit if line[:5].upper() == b"AUTH " else self.line_limit
@@ -268,7 +286,11 @@ class ServerProtocol:
     def _next_of_data(self) -> Event:
         decoder = self._data
         assert decoder is not None
-        decoded = b"" if decoder.done else self._feed(decoder)
+        decoded = b""
+        if not decoder.done:
+            decoded = decoder.feed(self._buffer[self._at :])
+            self._buffer = decoder.trailing
+            self._at = 0
         if decoded:
             return Body(decoded)
         if not decoder.done:
@@ -281,14 +303,18 @@ class ServerProtocol:
     def _open_chunk(self, command: Bdat) -> None:
         if self._chunk is None:
             self._chunk = ChunkDecoder(self.normalise)
-        self._chunk.start(command.size, command.last)
+        self._chunk_start = self._chunk.start(command.size, command.last)
         self._chunk_opened = (command, self.state)
         self.state = State.CHUNK
 
     def _next_of_chunk(self) -> Event:
         decoder = self._chunk
         assert decoder is not None
-        decoded = b"" if decoder.done else self._feed(decoder)
+        decoded, self._chunk_start = self._chunk_start, b""
+        if not decoder.done:
+            end = self._at + decoder.left
+            decoded = decoder.feed(self._buffer[self._at : end])
+            self._at = min(end, len(self._buffer))
         if decoded and not self._pending:
             return Body(decoded)
         return self._end_of_chunk(decoder) if decoder.done else NEED_DATA
@@ -305,13 +331,6 @@ class ServerProtocol:
             self.utf8 = False
         self.state = State.READY if command.last else State.CHUNKED
         return EndOfBody(command.last, decoder.fault)
-
-    def _feed(self, decoder: DataDecoder | ChunkDecoder) -> bytes:
-        """Give a decoder all that was received; what lies behind the body comes back."""
-        decoded = decoder.feed(self._buffer[self._at :] if self._at else self._buffer)
-        self._buffer = decoder.trailing if decoder.done else b""
-        self._at = 0
-        return decoded
 
     # Replies in, octets out.
 
