@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from anyio import get_cancelled_exc_class
 
 from ..session.evidence import Finding
-from ..session.hangup import hangup_in
+from ..session.hangup import Hangup, hangup_in
 from ..session.session import Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
@@ -335,12 +335,14 @@ def _fault(session: Session, impl: Impl, error: Exception, began: float) -> Repl
 
 
 def _not_hangup(group: BaseExceptionGroup[BaseException], watch: Watch) -> Exception:
-    """Raise the Hangup, or the cancellation, that the group is; else return it as the entry's failure."""
+    """Raise the Hangup, the cancellation or the interrupt that the group is; else return it as the entry's failure."""
     cancelled = get_cancelled_exc_class()
     hangup = hangup_in(group, cancelled)
     if hangup is not None:
         raise hangup
-    failures = group.subgroup(Exception)
+    failures, rest = group.split(Exception)
+    if rest is not None and rest.split((Hangup, cancelled))[1] is not None:
+        raise group  # KeyboardInterrupt and its like are nobody's failure
     if failures is None:
         if watch.shared and watch.expired:
             return Late("cancelled in its own task group")

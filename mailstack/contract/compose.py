@@ -59,17 +59,21 @@ class Unless(When):
 class Limit:
     """One entry with a time limit of its own, and what its failure means.
 
-    timeout -- how long each of its calls may take ("10s"); default: the phase's limit. A call that hangs is cancelled;
+    timeout -- how long each of its calls may take ("10s"); default: the phase's limit. Of a Limit around a Limit the
+        shorter counts. A call that hangs is cancelled;
         one that was late all the same (a thread cannot be cancelled) counts as failed too. The clock stands still while
         an onion waits in `call_next()` and while a check waits for the client.
     on_fault -- when it raises or is late: "defer" (451, the default), "pass" (as if it had no opinion; an onion is
-        stepped over) or "reject" (554).
+        stepped over) or "reject" (554). Of a Limit around a Limit the inner one decides, if it says.
     """
 
     __slots__ = ("entry", "on_fault", "origins", "timeout")
 
-    def __init__(self, entry: object, *, timeout: Any = None, on_fault: OnFault = "defer") -> None:
+    def __init__(self, entry: object, *, timeout: Any = None, on_fault: OnFault | None = None) -> None:
         self.entry = entry
         self.timeout = None if timeout is None else duration(timeout, name="Limit(timeout)")
-        self.on_fault: OnFault = choice(on_fault, "defer", "pass", "reject", name="Limit(on_fault)")
+        self.on_fault: OnFault | None = None
+        if on_fault is not None:
+            chosen: OnFault = choice(on_fault, "defer", "pass", "reject", name="Limit(on_fault)")
+            self.on_fault = chosen
         self.origins: tuple[Origin, ...] = origins(1)

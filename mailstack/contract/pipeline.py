@@ -94,15 +94,19 @@ class Pipeline:
 
 
 class _Loaded:
-    """A node of the composed tree: an entry, or a condition around nodes."""
+    """A node of the composed tree: an entry, or a condition around nodes.
 
-    __slots__ = ("entry", "inside", "origin", "when")
+    decided -- whether a Limit has said what the entry's failure means.
+    """
+
+    __slots__ = ("decided", "entry", "inside", "origin", "when")
 
     def __init__(self, entry: Entry | None, when: When | None, inside: tuple[_Loaded, ...], origin: Origin) -> None:
         self.entry = entry
         self.when = when
         self.inside = inside
         self.origin = origin
+        self.decided = False
 
 
 def build(stack: Stack) -> Pipeline:
@@ -135,14 +139,16 @@ def _load(
 
 
 def _limit(nodes: tuple[_Loaded, ...], limit: Limit) -> None:
-    """Limits are data on the implementations; the compiler owns scopes and guards."""
+    """Limits are data on the implementations; the compiler owns scopes and guards. The inner ones come first."""
     for node in nodes:
         _limit(node.inside, limit)
         if node.entry is not None:
             for hook, impl in node.entry.impls.items():
                 if hook in PHASES:
-                    timeout = impl.timeout if limit.timeout is None else limit.timeout
-                    node.entry.impls[hook] = replace(impl, timeout=timeout, on_fault=limit.on_fault)
+                    timeouts = [each for each in (impl.timeout, limit.timeout) if each is not None]
+                    on_fault = impl.on_fault if node.decided or limit.on_fault is None else limit.on_fault
+                    node.entry.impls[hook] = replace(impl, timeout=min(timeouts, default=None), on_fault=on_fault)
+            node.decided = node.decided or limit.on_fault is not None
 
 
 def _nodes_of(tree: tuple[_Loaded, ...], hook: str) -> tuple[Node, ...]:

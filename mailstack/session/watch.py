@@ -26,7 +26,7 @@ class Watch:
     expired -- whether the sweeper found the time up.
     """
 
-    __slots__ = ("_left", "_timer", "began", "deadline", "expired", "outer", "scope", "shared", "who")
+    __slots__ = ("_left", "_pauses", "_timer", "began", "deadline", "expired", "outer", "scope", "shared", "who")
 
     def __init__(self, outer: Watch | None = None, *, timer: bool = False, shared: bool = False) -> None:
         self.scope = CancelScope()
@@ -35,6 +35,7 @@ class Watch:
         self.who: Any = None
         self.began = 0.0
         self.expired = False
+        self._pauses = 0
         self._timer = timer
         self._left = math.inf
         self.deadline = math.inf
@@ -55,7 +56,10 @@ class Watch:
         self.deadline = math.inf
 
     def pause(self) -> None:
-        """Stand still, and remember what was left."""
+        """Stand still, and remember what was left. As many times as it is paused it must be resumed."""
+        self._pauses += 1
+        if self._pauses > 1:
+            return
         self._left = self.deadline - time.monotonic()
         self.deadline = math.inf
         if self._timer:
@@ -63,7 +67,9 @@ class Watch:
 
     def resume(self) -> None:
         """Go on with what was left."""
-        self.wind(self._left)
+        self._pauses -= 1
+        if not self._pauses:
+            self.wind(self._left)
 
     def expire(self) -> None:
         """The time is up: cancel what runs under it."""
