@@ -101,7 +101,10 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
+        except BlockingIOError:
+            return  # its server is busy: bind() will say that the address is taken
         except ConnectionRefusedError:
             os.unlink(path)

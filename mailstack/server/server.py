@@ -27,7 +27,7 @@ from ..contract.origin import caller
 from ..contract.pipeline import Pipeline, build
 from ..option import ConfigError, domain
 from ..services import transport
-from ..services.transport import RawStream, Stream
+from ..services.transport import BrokenStream, RawStream, Stream
 from ..session.session import Session
 from ..session.spool import SpoolFolder, check_private
 from .answers import TOO_MANY_CONNECTIONS
@@ -146,8 +146,7 @@ class Server:
             task_status.started(None)
             log.warning("too many connections", client=str(stream.peer), limit=self.limits.connections)
             with move_on_after(1):
-                await stream.send(TOO_MANY_CONNECTIONS.encode(enhanced=False))
-                await stream.close()
+                await _turn_away(stream)
             return
         connection = Connection(stream, house, listener)
         task_status.started(connection.session)
@@ -203,28 +202,39 @@ class Server:
             async def live(_: Any) -> None:
                 await self._serve(task_status)
 
-            await pipeline.life("lifespan", live)(self)
+            try:
+                await pipeline.life("lifespan", live)(self)
+            except ExceptionGroup as group:
+                raise _only(group) from None
+            finally:
+                self.addresses = []
+                self._house.group = None
 
     async def _serve(self, task_status: TaskStatus[None]) -> None:
         house, stopped = self._house, self._stopped
         assert house is not None
         assert stopped is not None
         sockets, names = self._bind()
-        async with create_task_group() as group:
-            house.group = group
 
-            async def accept(stream: RawStream, index: int) -> None:
-                await self.serve_stream(stream, names[index])
+        async def accept(stream: RawStream, index: int) -> None:
+            await self.serve_stream(stream, names[index])
 
-            acceptor = await transport.serve(sockets, accept, group, on_error=_accept_error)
-            group.start_soon(sweep, house)
-            self.addresses = [_address(each) for each in sockets]
-            log.info("listening", addresses=" ".join(_words(address) for address in self.addresses))
-            task_status.started()
-            await stopped.wait()
-            await acceptor.close()
-            await self._drain(house)
-            group.cancel_scope.cancel()
+        clock = CancelScope()
+        async with create_task_group() as clocks:
+            clocks.start_soon(sweep, house, clock)
+            try:
+                async with create_task_group() as group:
+                    house.group = group
+                    acceptor = await transport.serve(sockets, accept, group, on_error=_accept_error)
+                    self.addresses = [_address(each) for each in sockets]
+                    log.info("listening", addresses=" ".join(_words(address) for address in self.addresses))
+                    task_status.started()
+                    await stopped.wait()
+                    await acceptor.close()
+                    await self._drain(house)
+                    group.cancel_scope.cancel()
+            finally:
+                clock.cancel()
 
     def _bind(self) -> tuple[list[socket.socket], list[str]]:
         sockets: list[socket.socket] = []
@@ -251,6 +261,22 @@ class Server:
             connection.abandon()
         with move_on_after(float(self.limits.hand_over)):
             await house.empty()
+
+
+async def _turn_away(stream: Stream) -> None:
+    try:
+        await stream.send(TOO_MANY_CONNECTIONS.encode(enhanced=False))
+    except BrokenStream:
+        pass  # it did not wait to hear so
+    await stream.close()
+
+
+def _only(group: ExceptionGroup[Exception]) -> Exception:
+    """The one exception that a group holds, such as the ConfigError below a lifespan that has a task group; or it."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _accept_error(error: OSError) -> None:

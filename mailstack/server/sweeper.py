@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 
-from anyio import sleep
+from anyio import CancelScope, sleep
 
 from .house import House
 
 
-async def sweep(house: House) -> None:
-    """Run until cancelled."""
-    while True:
-        await sleep(float(house.limits.sweep))
-        house.now = now = time.monotonic()
-        for connection in tuple(house.connections):
-            connection.sweep(now)
+async def sweep(house: House, clock: CancelScope) -> None:
+    """Run until `clock` is cancelled, and not before: in a server that is cut short, what is shielded has its limit."""
+    clock.shield = True
+    with clock:
+        while True:
+            house.now = now = time.monotonic()
+            for connection in tuple(house.connections):
+                connection.sweep(now)
+            await sleep(float(house.limits.sweep))
