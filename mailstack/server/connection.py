@@ -17,7 +17,7 @@ from typing import Any
 from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 
 from .. import log
-from ..services.transport import BrokenStream, Stream
+from ..services.transport import BrokenStream, RawStream
 from ..session.hangup import Hangup
 from ..session.later import Later
 from ..session.session import Peer, Session
@@ -33,6 +33,8 @@ _NO_TIME_TO_CLOSE = frozenset({State.DATA, State.CHUNK, State.CLOSED})
 
 # How long the last words to a client may take to leave.
 FAREWELL = 5.0
+# How long a client has to close after we did.
+LINGER = 1.0
 
 
 class Connection:
@@ -54,7 +56,7 @@ class Connection:
         "why",
     )
 
-    def __init__(self, stream: Stream, house: House, listener: str = "") -> None:
+    def __init__(self, stream: RawStream, house: House, listener: str = "") -> None:
         self.stream = stream
         self.house = house
         limits = house.limits
@@ -105,8 +107,7 @@ class Connection:
     async def _end(self) -> None:
         for scope in tuple(self._laters or ()):
             scope.cancel()
-        with CancelScope(shield=True):
-            await self.dialog.end()
+        await self.dialog.end()
         if log.enabled("info"):
             session = self.session
             log.info(
@@ -206,8 +207,22 @@ class Connection:
                     return
 
     async def _close(self) -> None:
-        with move_on_after(FAREWELL, shield=True):
-            await self.stream.close()
+        """Close; when it was we who ended it, so that the client can read why.
+
+        A socket that is closed with input unread is reset, and the reset may overtake the last reply.
+        """
+        if self.why not in ("quit", "left"):
+            with move_on_after(LINGER):
+                await self._hear_out()
+        await self.stream.close()
+
+    async def _hear_out(self) -> None:
+        try:
+            await self.stream.send_eof()
+        except BrokenStream:
+            return
+        while await self.stream.receive():
+            pass
 
     # The clocks.
 
