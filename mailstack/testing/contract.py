@@ -189,6 +189,7 @@ async def lets_itself_be_cancelled(make: Make, around: StackAround = vouched, **
         async with Dialog(witness, around(grip), **options) as smtp:
             await _walk(smtp)
             if grip.gripped:
+                await smtp.hang_up()  # the server waits a little for its client to read the 421 and close
                 await smtp.finished()
         assert not witness.problems, f"cancelled in {hook}, notices out of balance: {witness.problems}"
         assert not witness.faults, f"cancelled in {hook}, it failed: {witness.faults}"
