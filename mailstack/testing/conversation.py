@@ -109,6 +109,7 @@ class Conversation:
             left = await self._rest()
             if left:
                 raise self._failure(f"the server said more: {left!r}")
+            await self._stream.close()  # as a client does; the server may wait for it
             await self._finished.wait()
             return
         raise self._failure("the server does not close the connection")
@@ -130,9 +131,8 @@ class Conversation:
         with move_on_after(PATIENCE):
             data = await self._stream.receive()
             if not data:
-                raise self._failure(
-                    "the connection ended inside a reply" if self._reader.midway else "the connection ended"
-                )
+                midway = " inside a reply" if self._reader.midway else ""
+                raise self._failure(f"the connection ended{midway}", ConversationEnded)
             return data
         raise self._failure(f"no reply within {PATIENCE:g} s")
 
