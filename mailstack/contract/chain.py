@@ -10,19 +10,18 @@ Every call is guarded. What an entry raises is judged by its `on_fault` (see `fa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from anyio import get_cancelled_exc_class
 
 from ..session.evidence import Finding
-from ..session.hangup import Hangup, hangup_in
 from ..session.session import Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
 from .entry import Impl, Origin
-from .fault import ContractError, Late, judge
+from .fault import ContractError, Late, failure_in, judge, no_answer
 from .predicate import Predicate
 
 Call = Callable[[Session, Any], Any]
@@ -276,7 +275,8 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
 def _condition(branch: Branch, inside: Step, outside: Step) -> Step:
     """One `if`. A predicate that raises is a fault of its own."""
     predicate, negated = branch.predicate, branch.negated
-    asked = Impl(f"{'unless' if negated else 'when'} {predicate}", "predicate", predicate, ("session",), False, False)
+    words = f"{'unless' if negated else 'when'} {predicate}"
+    asked = Impl(words, _hook_of(branch), predicate, ("session",), False, False)
 
     def choose(session: Session, subject: Any) -> Step | Reply:
         try:
@@ -301,6 +301,10 @@ def _condition(branch: Branch, inside: Step, outside: Step) -> Step:
     return Step(run_async if waits else run, waits)
 
 
+def _hook_of(node: Node) -> str:
+    return _hook_of(node.nodes[0]) if isinstance(node, Branch) else node.hook
+
+
 # What the steps share.
 
 
@@ -321,9 +325,7 @@ def _taken(impl: Impl, reply: object) -> bool:
 def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply:
     """The entry has answered: put it on record."""
     if not isinstance(reply, Reply):
-        if isinstance(reply, Coroutine):
-            reply.close()  # a coroutine that nobody awaited would only warn
-        raise ContractError(f"it returned {reply!r} instead of a Reply" + ("" if impl.onion else " or None"))
+        raise ContractError(f"{no_answer(reply)} instead of a Reply" + ("" if impl.onion else " or None"))
     session.answered_by = impl.who
     outcome = "refused" if reply.refused else "accepted"
     session.evidence.add(Finding(impl.who, impl.hook, outcome, reply, time.perf_counter() - began))
@@ -335,19 +337,10 @@ def _fault(session: Session, impl: Impl, error: Exception, began: float) -> Repl
 
 
 def _not_hangup(group: BaseExceptionGroup[BaseException], watch: Watch) -> Exception:
-    """Raise the Hangup, the cancellation or the interrupt that the group is; else return it as the entry's failure."""
-    cancelled = get_cancelled_exc_class()
-    hangup = hangup_in(group, cancelled)
-    if hangup is not None:
-        raise hangup
-    failures, rest = group.split(Exception)
-    if rest is not None and rest.split((Hangup, cancelled))[1] is not None:
-        raise group  # KeyboardInterrupt and its like are nobody's failure
-    if failures is None:
-        if watch.shared and watch.expired:
-            return Late("cancelled in its own task group")
-        raise group
-    return ExceptionGroup(group.message, list(failures.exceptions))
+    """The failure that the group is; raises what is none (see `failure_in`)."""
+    if watch.shared and watch.expired and group.split(get_cancelled_exc_class())[1] is None:
+        return Late("cancelled in its own task group")
+    return failure_in(group)
 
 
 def adapt(impl: Impl) -> Callable[..., Any]:

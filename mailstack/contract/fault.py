@@ -7,10 +7,14 @@ exception's own text stays in the log.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Coroutine
 from typing import Literal
+
+from anyio import get_cancelled_exc_class
 
 from .. import log
 from ..session.evidence import Finding
+from ..session.hangup import Hangup, hangup_in
 from ..session.session import Session
 from ..wire.reply import Reply
 
@@ -31,6 +35,25 @@ class ContractError(Exception):
 
 class Late(Exception):
     """A plugin used up its time."""
+
+
+def failure_in(group: BaseExceptionGroup[BaseException]) -> Exception:
+    """The failure that a group is. Raises the Hangup, the cancellation or the interrupt where it is one of these."""
+    cancelled = get_cancelled_exc_class()
+    hangup = hangup_in(group, cancelled)
+    if hangup is not None:
+        raise hangup
+    failures, rest = group.split(Exception)
+    if failures is None or (rest is not None and rest.split((Hangup, cancelled))[1] is not None):
+        raise group  # KeyboardInterrupt and its like are nobody's failure
+    return ExceptionGroup(group.message, list(failures.exceptions))
+
+
+def no_answer(given: object) -> str:
+    """What to say of a value that is no answer. A coroutine that nobody awaited is closed: it would only warn."""
+    if isinstance(given, Coroutine):
+        given.close()
+    return f"it returned {given!r}"
 
 
 def judge(session: Session, who: str, phase: str, error: Exception, on_fault: OnFault, seconds: float) -> Reply | None:

@@ -41,7 +41,8 @@ class FunctionHandler:
 def _waiting(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     async def queue(session: Session, message: Message) -> Reply | None:
         known = {"session": session, "message": message}
-        return await function(**{name: known[name] for name in names}) or taken(message)
+        reply: Reply | None = await function(**{name: known[name] for name in names})
+        return taken(message) if reply is None else reply
 
     return queue
 
@@ -49,7 +50,8 @@ def _waiting(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[.
 def _plain(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     def queue(session: Session, message: Message) -> Reply | None:
         known = {"session": session, "message": message}
-        return function(**{name: known[name] for name in names}) or taken(message)
+        reply: Reply | None = function(**{name: known[name] for name in names})
+        return taken(message) if reply is None else reply
 
     return queue
 

@@ -8,14 +8,16 @@ Everything that can be wrong with a stack is a ConfigError here, with file and l
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
-from anyio import move_on_after
+from anyio import get_cancelled_exc_class, move_on_after
 
-from .. import log
 from ..option import ConfigError
+from ..session.evidence import Finding
+from ..session.hangup import Hangup, hangup_in
 from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Transaction
@@ -24,6 +26,7 @@ from ..wire.reply import Reply
 from .chain import Branch, Call, Node, Step, compile_chain
 from .compose import Limit, Stack, When
 from .entry import Entry, Impl, Origin
+from .fault import ContractError, Late, counted, failure_in, judge, no_answer
 from .hookspec import NOTICES, PHASES
 from .load import HOOKS, Loader
 from .predicate import ORDER
@@ -46,7 +49,7 @@ class Pipeline:
         self.warnings = warnings
         self.parameters: dict[tuple[str, str], Parameter] = dict(PARAMETERS)
         for entry in entries:
-            for parameter in getattr(entry.plugin, "parameters", ()):
+            for parameter in _parameters(entry):
                 self.parameters[parameter.verb, parameter.name] = parameter
         self._nodes = {hook: _nodes_of(tree, hook) for hook in HOOKS}
         self._replied = self._told("replied")
@@ -91,6 +94,18 @@ class Pipeline:
     async def tell_disconnect(self, session: Session) -> None:
         """Everybody hears that the connection is over."""
         await _tell_async(self._disconnect, session, session=session)
+
+
+def _parameters(entry: Entry) -> tuple[Parameter, ...]:
+    """The MAIL and RCPT parameters that an entry brings."""
+    given = getattr(entry.plugin, "parameters", ())
+    if not isinstance(given, (tuple, list)) or not all(isinstance(each, Parameter) for each in given):
+        raise _at(
+            entry.origin,
+            f"{entry.name}.parameters is not a tuple of Parameter",
+            "give another name to what is no MAIL or RCPT parameter",
+        )
+    return tuple(given)
 
 
 class _Loaded:
@@ -171,7 +186,7 @@ def _check_conditions(tree: tuple[_Loaded, ...], hook: str, warnings: list[str])
         if loaded.when is None:
             continue
         _check_conditions(loaded.inside, hook, warnings)
-        if hook not in ORDER or not _nodes_of(loaded.inside, hook):
+        if hook in NOTICES or hook == "lifespan" or not _nodes_of(loaded.inside, hook):
             continue
         predicate = loaded.when.predicate
         names = ", ".join(dict.fromkeys(impl.who for impl in _flat(_nodes_of(loaded.inside, hook))))
@@ -181,8 +196,10 @@ def _check_conditions(tree: tuple[_Loaded, ...], hook: str, warnings: list[str])
                 f"{predicate} can be asked only in {predicate.only}, but {names} listens in {hook}",
                 "take a predicate that does not need the recipient",
             )
-        if ORDER.index(hook) < ORDER.index(predicate.known) and not (
-            hook == "session" and predicate.known == "connect"
+        if (
+            hook in ORDER
+            and ORDER.index(hook) < ORDER.index(predicate.known)
+            and not (hook == "session" and predicate.known == "connect")
         ):
             problem = f"{names} listens in {hook}, but {predicate} is known only from {predicate.known} on"
             if not loaded.when.negated:
@@ -217,12 +234,34 @@ def _around(node: Node, inner: Life) -> Life:
 
         return choose
     call = _by_name(node)
-    subject_name = "server" if node.hook == "lifespan" else "session"
+    if node.hook == "lifespan":
+        return lambda server: call({"server": server, "call_next": lambda: inner(server)})
 
-    async def run(subject: Any) -> None:
-        await call({subject_name: subject, "call_next": lambda: inner(subject)})
+    async def live(session: Session) -> None:
+        try:
+            await call({"session": session, "call_next": lambda: inner(session)})
+        except Hangup:
+            return  # the client left before the conversation began
+        except Exception as error:
+            _blame(session, node, error)
+            raise
+        except BaseExceptionGroup as group:
+            if hangup_in(group, get_cancelled_exc_class()) is not None:
+                return
+            failure = failure_in(group)
+            _blame(session, node, failure)
+            raise failure from group
 
-    return run
+    return live
+
+
+def _blame(session: Session, impl: Impl, error: Exception) -> None:
+    """Who let the whole conversation fail; the connection logs it and ends. Onions further out only hand it on."""
+    if any((each.phase, each.outcome) == ("session", "fault") for each in session.evidence):
+        return
+    counted[impl.who, impl.hook] += 1
+    session.evidence.add(Finding(impl.who, impl.hook, "fault", detail=f"{type(error).__name__}: {error}"))
+    session.answered_by = impl.who
 
 
 def _by_name(impl: Impl) -> Callable[[dict[str, Any]], Any]:
@@ -232,21 +271,48 @@ def _by_name(impl: Impl) -> Callable[[dict[str, Any]], Any]:
 
 
 def _tell(call: Callable[..., Any], impl: Impl, subject: Session, **known: Any) -> None:
+    began = time.perf_counter()
     try:
-        call(known)
+        _nothing(call(known))
     except Exception as error:
-        log.exception("fault", error=error, session=subject.id, who=impl.who, phase=impl.hook)
+        judge(subject, impl.who, impl.hook, error, "pass", time.perf_counter() - began)
 
 
 async def _tell_async(listeners: tuple[tuple[Callable[..., Any], Impl], ...], subject: Session, **known: Any) -> None:
-    """One shielded scope for all; each in its own guard."""
-    if not listeners:
+    """Shielded, each in its own guard. Who uses up the time is named, and the others hear with a new clock."""
+    remaining = iter(listeners)
+    for call, impl in remaining:
+        began = time.perf_counter()
+        with move_on_after(NOTICE_LIMIT, shield=True):
+            while True:
+                began = time.perf_counter()
+                await _tell_one(call, impl, subject, known)
+                following = next(remaining, None)
+                if following is None:
+                    return
+                call, impl = following
+        late = Late(f"cancelled after {NOTICE_LIMIT:g} s")
+        judge(subject, impl.who, impl.hook, late, "pass", time.perf_counter() - began)
+
+
+async def _tell_one(call: Callable[..., Any], impl: Impl, subject: Session, known: dict[str, Any]) -> None:
+    began = time.perf_counter()
+    try:
+        answer = call(known)
+        _nothing(await answer if impl.is_async else answer)
         return
-    with move_on_after(NOTICE_LIMIT, shield=True):
-        for call, impl in listeners:
-            try:
-                answer = call(known)
-                if impl.is_async:
-                    await answer
-            except Exception as error:
-                log.exception("fault", error=error, session=subject.id, who=impl.who, phase=impl.hook)
+    except Hangup:
+        return  # nobody's fault; who reads next finds the same
+    except Exception as error:
+        failure = error
+    except BaseExceptionGroup as group:
+        if hangup_in(group, get_cancelled_exc_class()) is not None:
+            return
+        failure = failure_in(group)
+    judge(subject, impl.who, impl.hook, failure, "pass", time.perf_counter() - began)
+
+
+def _nothing(answer: object) -> None:
+    """A notice decides nothing; a coroutine that nobody awaits was meant to do something."""
+    if answer is not None and isinstance(answer, Coroutine):
+        raise ContractError(no_answer(answer) + ": make it async def")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from ..option import ConfigError, domain, networks
@@ -56,6 +57,11 @@ class Predicate:
     def __invert__(self) -> Predicate:
         return Predicate(lambda s, x: not self(s, x), f"~{self}", self.known, self.only)
 
+    def __bool__(self) -> bool:
+        raise ConfigError(
+            f"{self} has no truth of its own", remedy="combine predicates with & | ~, not with and, or, not"
+        )
+
     def __str__(self) -> str:
         return self.words
 
@@ -80,7 +86,7 @@ def known(phase: str) -> Callable[[Callable[..., bool]], Predicate]:
 
 def _declared(function: Callable[..., bool], phase: str) -> Predicate:
     names = tuple(inspect.signature(function).parameters)
-    words = function.__name__
+    words = getattr(function, "__name__", type(function).__name__)
     if names == ("session",):
         return Predicate(lambda session, _: bool(function(session)), words, phase)
     if set(names) <= {"session", "recipient"} and names:
@@ -101,7 +107,14 @@ def as_predicate(given: Predicate | Callable[..., bool]) -> Predicate:
         raise ConfigError(
             f"{given!r} is not a predicate", remedy="take one of mailstack.predicate, or a function of session"
         )
-    plain = _declared(given, "connect")
+    hashable = type(given).__hash__ is not None
+    return _latched(given) if hashable else _latched.__wrapped__(given)
+
+
+@lru_cache(maxsize=1024)
+def _latched(function: Callable[..., bool]) -> Predicate:
+    """Asked once per session, however often the same function stands in the stack."""
+    plain = _declared(function, "connect")
     if plain.only:
         return plain
     latch: Key[bool] = Key(plain.words)
