@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+from anyio.lowlevel import checkpoint
 
 from .. import log
 from ..services.transport import BrokenStream, RawStream
@@ -25,12 +26,18 @@ from ..session.watch import Watch
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, ServerProtocol, State
 from . import answers
-from .dialog import Dialog
+from .dialog import HANDLERS, Dialog
 from .house import House
 
 # Inside a body no reply is due before its end; behind the last reply there is no other.
-_NO_TIME_TO_CLOSE = frozenset({State.DATA, State.CHUNK, State.CLOSED})
+_IN_BODY = frozenset({State.DATA, State.CHUNK})
+_NO_TIME_TO_CLOSE = _IN_BODY | {State.CLOSED}
 
+# Ends of a conversation after which nobody listens any more.
+_NOBODY_LISTENS = ("quit", "left", "cut")
+
+# Octets of replies that may gather before they are written, though the client said more.
+OUTPUT = 65536
 # How long the last words to a client may take to leave.
 FAREWELL = 5.0
 # How long a client has to close after we did.
@@ -44,7 +51,10 @@ class Connection:
         "_after",
         "_cut",
         "_laters",
+        "_onions",
+        "_reads",
         "_scope",
+        "_talks",
         "_waiting",
         "dialog",
         "house",
@@ -78,8 +88,11 @@ class Connection:
         self.dialog = Dialog(self)
         self.since = house.now  # since when we wait for what we wait for
         self.messages = 0
-        self._waiting = False
-        self._scope: CancelScope | None = None
+        self._waiting = False  # for the client, to say something or to take what we say
+        self._reads = False  # for what it says
+        self._onions: CancelScope | None = None  # around the session chain
+        self._scope: CancelScope | None = None  # around the conversation, within the chain
+        self._talks = False
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
@@ -92,22 +105,36 @@ class Connection:
         house, session = self.house, self.session
         house.connections.add(self)
         try:
-            await house.pipeline.life("session", self._converse)(session)
-            if self._scope is None:  # an onion did not go on
-                await self._close()
+            await self._live()
         except Exception as error:
             self.why = "fault"
             log.exception("fault", error=error, session=session.id, phase="session")
             await self._say_last(answers.BROKEN)
             await self._close()
         finally:
-            await self._end()
-            house.leave(self)
+            try:
+                await self._end()
+            finally:
+                house.leave(self)
+
+    async def _live(self) -> None:
+        """The session chain. Its onions have a scope, so that a server that is cut short can end them."""
+        life = self.house.pipeline.life("session", self._converse)
+        if not self.house.pipeline.nodes("session"):
+            await life(self.session)
+            return
+        with CancelScope() as self._onions:
+            await life(self.session)
+            if self._scope is None:  # an onion did not go on
+                await self._close()
 
     async def _end(self) -> None:
-        for scope in tuple(self._laters or ()):
-            scope.cancel()
-        await self.dialog.end()
+        self._cancel_laters()
+        try:
+            await self.dialog.end()
+        except Exception as error:
+            log.exception("fault", error=error, session=self.session.id, phase="disconnect")
+        self._cancel_laters()  # a notice may have begun more
         if log.enabled("info"):
             session = self.session
             log.info(
@@ -125,12 +152,14 @@ class Connection:
     async def _converse(self, session: Session) -> None:
         """The end of the session chain: always returns normally."""
         self._scope = scope = CancelScope()
+        self._talks = True
         hangup: Hangup | None = None
         with scope:
             try:
                 await self._talk()
             except Hangup as ended:
                 hangup = ended
+        self._talks = False
         if scope.cancelled_caught:
             hangup = self._cut
         if hangup is not None:
@@ -155,27 +184,35 @@ class Connection:
         protocol, dialog = self.protocol, self.dialog
         if protocol.state is State.GREETING:
             await dialog.greet()
+            self._say_after()
         while protocol.state is not State.CLOSED:
             if watch is not None and watch.expired:
                 return
             event = protocol.next_event()
             if event is not NEED_DATA:
-                await dialog.handle(event)
-                if self._after is not None and protocol.state not in _NO_TIME_TO_CLOSE:
-                    protocol.say(self._after)
+                await HANDLERS[type(event)](dialog, event)
+                self._say_after()
+                if protocol.due > OUTPUT:
+                    await self.flush()
+                    await checkpoint()  # the others want to be served too
                 continue
             await self.flush()
-            if self.house.closing:
+            if self.house.closing and protocol.state not in _IN_BODY:
                 raise Hangup("shutdown", answers.SHUTDOWN)
             await self.read()
+
+    def _say_after(self) -> None:
+        """The reply of `session.close()`, once its time has come."""
+        if self._after is not None and self.protocol.state not in _NO_TIME_TO_CLOSE:
+            self.protocol.say(self._after)
 
     # Octets.
 
     async def read(self) -> None:
         """Wait for the client and give the protocol what it sent."""
-        self._waiting = True
+        self._waiting = self._reads = True
         data = await self.stream.receive()
-        self._waiting = False
+        self._waiting = self._reads = False
         if not data:
             raise Hangup("left")
         self.protocol.receive(data)
@@ -194,6 +231,10 @@ class Connection:
         self._waiting = False
         await self.dialog.flushed()
 
+    def _cancel_laters(self) -> None:
+        for scope in tuple(self._laters or ()):
+            scope.cancel()
+
     async def _say_last(self, reply: Reply | None) -> None:
         """What the client is still due, if it listens."""
         if reply is not None and self.protocol.state is not State.CLOSED:
@@ -211,7 +252,7 @@ class Connection:
 
         A socket that is closed with input unread is reset, and the reset may overtake the last reply.
         """
-        if self.why not in ("quit", "left"):
+        if self.why not in _NOBODY_LISTENS:
             with move_on_after(LINGER):
                 await self._hear_out()
         await self.stream.close()
@@ -249,8 +290,17 @@ class Connection:
 
     def stop(self) -> None:
         """The server stops: who is idle hears so at once, a command that runs is finished first."""
-        if self._waiting and self.protocol.state not in (State.DATA, State.CHUNK):
+        if self._reads and self.protocol.state not in _IN_BODY:
             self.cut(Hangup("shutdown", answers.SHUTDOWN))
+
+    def drop(self) -> None:
+        """The server is cut short: end without a word, but for a hand-over that has begun."""
+        if self._talks:
+            self.cut(Hangup("cut"))
+        else:
+            self.stream.abort()
+        if self._onions is not None:
+            self._onions.cancel()
 
     def abandon(self) -> None:
         """The grace is over: end whatever runs, but for a hand-over that has begun."""
@@ -267,10 +317,11 @@ class Connection:
             watch.pause()
         try:
             await self.flush()
+            self.since = self.house.now
             with move_on_after(seconds):
                 await self.read()
                 return True
-            self._waiting = False
+            self._waiting = self._reads = False
             return False
         finally:
             if watch is not None:

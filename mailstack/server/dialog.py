@@ -47,10 +47,6 @@ class Dialog:
         connection.protocol.greet(reply)
         self._told("connect", reply)
 
-    async def handle(self, event: Any) -> None:
-        """One event of the protocol."""
-        await _HANDLERS[type(event)](self, event)
-
     # Commands.
 
     async def hello(self, command: Hello) -> None:
@@ -276,7 +272,8 @@ class Dialog:
         )
 
 
-_HANDLERS: dict[type, Callable[[Dialog, Any], Awaitable[None]]] = {
+# What answers each event of the protocol.
+HANDLERS: dict[type, Callable[[Dialog, Any], Awaitable[None]]] = {
     Hello: Dialog.hello,
     Mail: Dialog.mail,
     Rcpt: Dialog.rcpt,

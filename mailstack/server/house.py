@@ -47,6 +47,8 @@ class House:
     ) -> None:
         self.pipeline = pipeline
         self.limits = limits
+        self.message_size = int(limits.message_size)
+        self.hand_over = float(limits.hand_over)
         self.spool = spool
         self.hostname = hostname
         self.received = received
@@ -80,7 +82,7 @@ class House:
             "connect": lambda session, subject: self._greeting,
             "ehlo": lambda session, greeting: Reply(250, self.hostname),
         }
-        envelope, hand_over = float(self.limits.envelope), float(self.limits.hand_over)
+        envelope, hand_over = float(self.limits.envelope), self.hand_over
 
         def chain(hook: str, limit: float) -> Any:
             return self.pipeline.chain(hook, ends[hook], limit)
@@ -102,6 +104,12 @@ class House:
         self.connections.discard(connection)
         if self._empty is not None and not self.connections:
             self._empty.set()
+
+    def cut_short(self) -> None:
+        """The server ends without waiting any longer: so does who is still connected."""
+        self.closing = True
+        for connection in tuple(self.connections):
+            connection.drop()
 
     async def empty(self) -> None:
         """Wait until nobody is connected any more."""

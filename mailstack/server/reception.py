@@ -60,7 +60,7 @@ class Reception:
         self._connection.since = self._connection.house.now
         if self.verdict is not None:
             return
-        if self.octets > int(self._connection.house.limits.message_size):
+        if self.octets > self._connection.house.message_size:
             self.refuse("data", answers.TOO_LARGE)
             return
         if self._splitter is not None:
@@ -157,7 +157,7 @@ class Reception:
         message = self.message
         assert message is not None
         message.received_size = self.octets
-        self._connection.session.hand_over_by = time.monotonic() + float(self._connection.house.limits.hand_over)
+        self._connection.session.hand_over_by = time.monotonic() + self._connection.house.hand_over
         try:
             return await self._hand_over(message)
         finally:
@@ -204,8 +204,10 @@ class Reception:
         """SMTP has one answer for all recipients: mixed ones refuse the whole with the worst temporary reply."""
         transaction = self._connection.session.transaction
         assert transaction is not None
+        if reply.refused:
+            return reply
         given = [recipient.verdict for recipient in transaction.recipients if recipient.verdict is not None]
-        if not given or not reply.positive:
+        if not given:
             return reply
         answered = given if len(given) == len(transaction.recipients) else [*given, reply]
         refusals = [verdict for verdict in answered if verdict.refused]

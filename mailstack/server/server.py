@@ -27,7 +27,7 @@ from ..contract.origin import caller
 from ..contract.pipeline import Pipeline, build
 from ..option import ConfigError, domain
 from ..services import transport
-from ..services.transport import BrokenStream, RawStream, Stream
+from ..services.transport import BrokenStream, RawStream
 from ..session.session import Session
 from ..session.spool import SpoolFolder, check_private
 from .answers import TOO_MANY_CONNECTIONS
@@ -124,7 +124,10 @@ class Server:
     ) -> None:
         assert self._exit is not None
         self.stop()
-        await self._exit.__aexit__(None, None, None)
+        try:
+            await self._exit.__aexit__(None, None, None)
+        except ExceptionGroup as group:
+            raise _only(group) from None
 
     def stop(self) -> None:
         """Stop: no new connections; who is idle hears 421 at once; what runs is finished first."""
@@ -132,7 +135,7 @@ class Server:
             self._stopped.set()
 
     async def serve_stream(
-        self, stream: Stream, listener: str = "", *, task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED
+        self, stream: RawStream, listener: str = "", *, task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Serve one connection that somebody else made (a socket of his own, a stream in memory), to its end.
 
@@ -217,7 +220,8 @@ class Server:
         sockets, names = self._bind()
 
         async def accept(stream: RawStream, index: int) -> None:
-            await self.serve_stream(stream, names[index])
+            if not house.closing:
+                await self.serve_stream(stream, names[index])
 
         clock = CancelScope()
         async with create_task_group() as clocks:
@@ -225,14 +229,17 @@ class Server:
             try:
                 async with create_task_group() as group:
                     house.group = group
-                    acceptor = await transport.serve(sockets, accept, group, on_error=_accept_error)
+                    acceptor = await transport.serve(sockets, accept, group, cancel=False, on_error=_accept_error)
                     self.addresses = [_address(each) for each in sockets]
                     log.info("listening", addresses=" ".join(_words(address) for address in self.addresses))
                     task_status.started()
-                    await stopped.wait()
-                    await acceptor.close()
-                    await self._drain(house)
-                    group.cancel_scope.cancel()
+                    try:
+                        await stopped.wait()
+                        await acceptor.close()
+                        await self._drain(house)
+                    finally:
+                        house.cut_short()
+                        group.cancel_scope.cancel()
             finally:
                 clock.cancel()
 
@@ -263,7 +270,7 @@ class Server:
             await house.empty()
 
 
-async def _turn_away(stream: Stream) -> None:
+async def _turn_away(stream: RawStream) -> None:
     try:
         await stream.send(TOO_MANY_CONNECTIONS.encode(enhanced=False))
     except BrokenStream:

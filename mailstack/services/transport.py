@@ -93,18 +93,20 @@ _RETRY = frozenset(  # Linux reports errors of the new connection from accept():
 class Acceptor:
     """Accepts on listening sockets until `close`, or until its task group is cancelled."""
 
-    __slots__ = ("_closed", "_handler", "_listeners", "_on_error", "_start_soon")
+    __slots__ = ("_cancel", "_closed", "_handler", "_listeners", "_on_error", "_start_soon")
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
         handler: Handler,
         on_error: Callable[[OSError], object] | None,
+        cancel: bool,
     ) -> None:
         self._listeners = tuple(listeners)
         self._handler = handler
         self._start_soon: Callable[..., object]  # starts a session's task; the keeper of tasks sets it
         self._on_error = on_error
+        self._cancel = cancel
         self._closed = anyio.Event()
 
     async def close(self) -> None:
@@ -143,7 +145,7 @@ class Acceptor:
             for failure in failures:
                 raise failure
         finally:
-            for task in tasks:
+            for task in tasks if self._cancel else ():
                 task.cancel()
             with anyio.CancelScope(shield=True):
                 while tasks:
@@ -213,6 +215,7 @@ async def serve(
     handler: Handler,
     group: anyio.abc.TaskGroup,
     *,
+    cancel: bool = True,
     on_error: Callable[[OSError], object] | None = None,
 ) -> Acceptor:
     """Accept on bound and listening stream sockets; start `handler(stream, index)` in `group` for each connection.
@@ -220,8 +223,11 @@ async def serve(
     `index` is the place of the listening socket in `listeners`, which belong to the acceptor from now on. A stream
     that the handler leaves open is closed after it, or reset when it raised. Want of descriptors or memory is told to
     `on_error` and pauses the socket for about a second; a connection lost before it was accepted is ignored.
+
+    When the group is cancelled, so are the handlers, and on asyncio no anyio shield withstands that. `cancel=False`
+    leaves it to the caller to end them (on trio they are cancelled all the same, and shields hold).
     """
-    acceptor = Acceptor(listeners, handler, on_error)
+    acceptor = Acceptor(listeners, handler, on_error, cancel)
     await group.start(acceptor._keep_nursery if _on_trio() else acceptor._keep_tasks)
     for index, listener in enumerate(listeners):
         listener.setblocking(False)

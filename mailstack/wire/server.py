@@ -13,8 +13,9 @@ Sources: RFC 5321 §3 and §4, RFC 2920 (pipelining), RFC 3030 (CHUNKING), RFC 2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+from typing import NamedTuple
 
 from .body import ChunkDecoder, DataDecoder
 from .command import PARAMETERS, AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Parameter, Quit, Rcpt, Rset
@@ -49,8 +50,7 @@ class NeedData(Enum):
 NEED_DATA = NeedData.NEED_DATA
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A command that the wire itself refuses: unreadable, too long, or out of turn.
 
     When the reply closes, the conversation is over already: nothing more is read.
@@ -60,15 +60,13 @@ class Refused:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """Decoded octets of the message: dots unstuffed, chunk sizes gone."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EndOfBody:
+class EndOfBody(NamedTuple):
     """The true end of the data (DATA), or of one chunk (BDAT; `last` says whether the message is complete).
 
     fault -- "bare CR", "bare LF", "NUL", or None.
@@ -83,17 +81,17 @@ Event = AnyCommand | Refused | Body | EndOfBody | NeedData
 # Nothing is read in these.
 _DEAF = (State.GREETING, State.CLOSED)
 
-_GREETED = frozenset({State.HELLO, State.READY, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT})
+_GREETED = (State.READY, State.HELLO, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT)
 
 # In which states each of the core's commands is legal.
-LEGAL: Mapping[type, frozenset[State]] = {
+LEGAL: Mapping[type, tuple[State, ...]] = {
     Hello: _GREETED,
-    Mail: frozenset({State.READY}),
-    Rcpt: frozenset({State.MAIL, State.RCPT}),
-    Data: frozenset({State.RCPT}),
-    Bdat: frozenset({State.RCPT, State.CHUNKED}),
+    Mail: (State.READY,),
+    Rcpt: (State.MAIL, State.RCPT),
+    Data: (State.RCPT,),
+    Bdat: (State.RCPT, State.CHUNKED),
     Rset: _GREETED,
-    Quit: _GREETED | {State.SHUNNED},
+    Quit: (*_GREETED, State.SHUNNED),
     Command: _GREETED,
 }
 
@@ -148,6 +146,7 @@ class ServerProtocol:
         "_overlong",
         "_pending",
         "auth_limit",
+        "due",
         "keywords",
         "line_limit",
         "normalise",
@@ -174,6 +173,7 @@ class ServerProtocol:
         self._buffer = b""
         self._at = 0
         self._output: list[bytes] = []
+        self.due = 0  # octets of replies that wait to be written
         self._overlong = b""  # the start of a line over the limit, whose rest is thrown away
         self._data: DataDecoder | None = None
         self._chunk: ChunkDecoder | None = None
@@ -380,7 +380,9 @@ class ServerProtocol:
             self.state = State.CLOSED
             if reply.temporary and reply.code != 421:
                 reply = replace(reply, code=421)
-        self._output.append(reply.encode(enhanced))
+        octets = reply.encode(enhanced)
+        self._output.append(octets)
+        self.due += len(octets)
 
     def take_output(self) -> bytes:
         """All that is to be written, as one piece; empty when there is nothing."""
@@ -388,4 +390,5 @@ class ServerProtocol:
         if not output:
             return b""
         self._output = []
+        self.due = 0
         return output[0] if len(output) == 1 else b"".join(output)

@@ -186,7 +186,7 @@ class Ear:
 
     @hookimpl
     def replied(self, phase: str, by: str, reply: Reply) -> None:
-        self.heard.append(f"{phase} {reply.code}")
+        self.heard.append(f"said {phase} {reply.code}")
 
     @hookimpl
     def reset(self, session: Session, transaction: Transaction, why: str) -> None:
