@@ -135,7 +135,11 @@ class Server:
             self._stopped.set()
 
     async def serve_stream(
-        self, stream: RawStream, listener: str = "", *, task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED
+        self,
+        stream: RawStream,
+        listener: str = "",
+        *,
+        task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve one connection that somebody else made (a socket of his own, a stream in memory), to its end.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
+from functools import lru_cache
 
 from ..wire.header import format_field
 from .session import Session
@@ -40,16 +41,20 @@ def protocol_of(session: Session, *, utf8: bool = False) -> str:
 
 def received(session: Session, transaction: Transaction) -> bytes:
     """The Received field, CRLF and all. A single recipient is named; several are nobody's business."""
-    helo = _NOT_A_NAME.sub("?", session.helo or "unknown")
-    literal = session.client.literal
-    seen = f" ({literal})" if literal else " (local)"
-    protocol = protocol_of(session, utf8=transaction.sender.utf8)
+    utf8 = transaction.sender.utf8
+    opening = _opening(session.helo, session.client.literal, session.hostname, protocol_of(session, utf8=utf8))
     recipients = transaction.recipients
     whom = f"\r\n\tfor {_path(recipients[0].given.path)}" if len(recipients) == 1 else ""
-    return (
-        f"Received: from {helo}{seen}\r\n\tby {session.hostname} with {protocol} id {transaction.id}{whom};\r\n"
-        f"\t{date_now()}\r\n"
-    ).encode("utf-8" if transaction.sender.utf8 else "ascii", "replace")
+    field = f"{opening}{transaction.id}{whom};\r\n\t{date_now()}\r\n"
+    return field.encode("utf-8" if utf8 else "ascii", "replace")
+
+
+@lru_cache(maxsize=1024)
+def _opening(helo: str | None, literal: str, hostname: str, protocol: str) -> str:
+    """What all messages of one conversation have in common."""
+    name = _NOT_A_NAME.sub("?", helo or "unknown")
+    seen = f"({literal})" if literal else "(local)"
+    return f"Received: from {name} {seen}\r\n\tby {hostname} with {protocol} id "
 
 
 def _path(path: str) -> str:
@@ -59,7 +64,7 @@ def _path(path: str) -> str:
 
 def authentication_results(hostname: str, transaction: Transaction) -> bytes:
     """The Authentication-Results field from what middleware found; empty when it found nothing."""
-    if not len(transaction.results):
+    if not transaction.has_results:
         return b""
     parts = [hostname, *(_result(result) for result in transaction.results)]
     return format_field("Authentication-Results", ";\r\n\t".join(parts))

@@ -138,17 +138,37 @@ class Transaction:
     stash -- private storage of plugins, gone with the transaction.
     """
 
-    __slots__ = ("_files", "_spool_folder", "id", "message", "recipients", "results", "sender", "stash")
+    __slots__ = ("_files", "_journal", "_results", "_spool_folder", "_stash", "id", "message", "recipients", "sender")
 
     def __init__(self, id: str, sender: Sender, journal: Journal, spool_folder: Path | None = None) -> None:
         self.id = id
         self.sender = sender
         self.recipients: list[Recipient] = []
         self.message: Message | None = None
-        self.stash = Stash()
-        self.results = Results(journal)
+        self._journal = journal
+        self._stash: Stash | None = None
+        self._results: Results | None = None
         self._spool_folder = spool_folder
         self._files: list[Path] | None = None
+
+    @property
+    def stash(self) -> Stash:
+        """Private storage of plugins."""
+        if self._stash is None:
+            self._stash = Stash()
+        return self._stash
+
+    @property
+    def results(self) -> Results:
+        """Authentication results so far."""
+        if self._results is None:
+            self._results = Results(self._journal)
+        return self._results
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anybody found any."""
+        return self._results is not None and len(self._results) > 0
 
     def temp_file(self) -> Path:
         """A new empty file (0600) that goes with the transaction."""
