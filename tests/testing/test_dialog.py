@@ -163,3 +163,56 @@ async def test_a_stack_that_cannot_start_fails_with_its_own_error() -> None:
     with pytest.raises(ZeroDivisionError):
         async with Dialog(Misfit()):
             pass
+
+
+async def test_what_cannot_be_said_or_waited_for_fails_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_module, "PATIENCE", 0.01)
+    async with Dialog(Vouch()) as smtp:
+        await smtp.banner()
+        with pytest.raises(AssertionError, match="does not close"):
+            await smtp.closed()
+        with pytest.raises(AssertionError, match="does not end"):
+            await smtp.finished()
+        with pytest.raises(AssertionError, match="does not read"):
+            await smtp.send(b"HELP\r\n" * 100_000)
+
+
+async def test_what_is_said_to_a_server_that_has_closed_fails_the_test() -> None:
+    async with Dialog(Vouch()) as smtp:
+        await smtp.say("QUIT")
+        await smtp.closed()
+        with pytest.raises(AssertionError, match="has closed"):
+            await smtp.send(b"NOOP\r\n")
+        with pytest.raises(AssertionError, match="has closed"):
+            await smtp.half_close()
+
+
+class Picky:
+    def __init__(self, line: str) -> None:
+        self.line = line
+
+    def answer(self, line: str) -> Reply | None:
+        return Reply(450, f"no {line}") if line == self.line else None
+
+    @hookimpl
+    def ehlo(self) -> Reply | None:
+        return self.answer("ehlo")
+
+    @hookimpl
+    def mail(self) -> Reply | None:
+        return self.answer("mail")
+
+    @hookimpl
+    def rcpt(self) -> Reply | None:
+        return self.answer("rcpt")
+
+    @hookimpl
+    def data(self) -> Reply | None:
+        return self.answer("data")
+
+
+@pytest.mark.parametrize("line", ["ehlo", "mail", "rcpt", "data"])
+async def test_the_answer_to_a_message_is_the_first_refusal(line: str) -> None:
+    async with Dialog(Picky(line), Vouch()) as smtp:
+        answer = await smtp.message("a@example.org", "b@example.org")
+        assert (answer.code, answer.text) == (450, f"no {line}")
