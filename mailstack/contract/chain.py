@@ -1,8 +1,8 @@
 """One phase, compiled: a function of (session, subject) that asks the entries in order and ends in the core's answer.
 
-The steps are built from the end of the stack to its beginning. Consecutive plain checks are one loop without any
-scope; a stretch with async checks is one loop under one cancel scope and one clock; an onion is a step of its own
-around all that follows; a condition is one `if`. A phase that nobody implements is the core's own function.
+The steps are built from the end of the stack to its beginning. Consecutive plain checks are one function without any
+scope (`unroll` writes it); a stretch with async checks is one under one cancel scope and one clock; an onion is a step
+of its own around all that follows; a condition is one `if`. A phase that nobody implements is the core's own function.
 
 Every call is guarded. What an entry raises is judged by its `on_fault` (see `fault`); `Hangup` and cancellation pass.
 """
@@ -10,7 +10,7 @@ Every call is guarded. What an entry raises is judged by its `on_fault` (see `fa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,12 +20,12 @@ from ..session.evidence import Finding
 from ..session.session import Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
+from . import unroll
 from .entry import Impl, Origin
 from .fault import ContractError, Late, failure_in, judge, no_answer
 from .predicate import Predicate
 
 Call = Callable[[Session, Any], Any]
-Check = tuple[Call, Impl, bool]
 
 
 class Step(NamedTuple):
@@ -128,24 +128,8 @@ def _checks(impls: list[Impl], after: Step, limit: float) -> Step:
 def _plain_run(impls: list[Impl], after: Step) -> Step:
     if not impls:
         return after
-    checks = tuple((adapt(impl), impl) for impl in impls)
+    ask = unroll.plain(impls, SUBJECTS[impls[0].hook], _settled, _fault)
     follow = after.call
-
-    def ask(session: Session, subject: Any) -> Reply | None:
-        began = time.perf_counter()
-        remaining = iter(checks)
-        impl = impls[0]
-        while True:
-            try:
-                for check, impl in remaining:
-                    reply = check(session, subject)
-                    if reply is not None:
-                        return _settled(session, impl, reply, began)
-                return None
-            except Exception as error:
-                reply = _fault(session, impl, error, began)
-                if reply is not None:
-                    return reply
 
     def run(session: Session, subject: Any) -> Any:
         reply = ask(session, subject)
@@ -164,28 +148,35 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
     When the conversation's scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go
     on after a fault ("pass"), that stands inside an onion, or that the core shields (`queue`), has its own.
     """
-    checks = tuple((adapt(impl), impl, impl.is_async) for impl in impls)
-    timeout = impls[0].timeout  # a check with a limit of its own stands alone
+    subjects = SUBJECTS[impls[0].hook]
+    first, timeout = impls[0], impls[0].timeout  # a check with a limit of its own stands alone
     shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" for impl in impls)
     follow, follow_waits = after
 
-    async def ask(session: Session, subject: Any) -> Reply | None:
-        remaining = iter(checks)
+    def overdue(watch: Watch, impl: Impl, reply: object) -> None:
+        if not _taken(impl, reply):
+            raise Late(f"over its time of {timeout or limit:g} s")
+
+    ask_all = unroll.timed(impls, subjects, _settled, overdue)
+
+    async def run(session: Session, subject: Any) -> Reply:
         around = session.watch
+        ask, remaining = ask_all, impls
+        reply: Reply | None
         while True:
-            watch = around if shares and around is not None and around.shared else None
-            own = watch is None
-            if watch is None:
-                watch = Watch(around, timer=timeout is not None)
-                session.watch = watch
-            watch.who, watch.began = impls[0], time.perf_counter()
-            watch.wind(_time_for(session, impls[0], limit))
+            own = not (shares and around is not None and around.shared)
+            watch = Watch(around, timer=timeout is not None) if around is None or own else around
+            session.watch = watch
+            watch.who, watch.began = first, time.perf_counter()
+            watch.wind(_time_for(session, first, limit))
             error: Exception
             try:
                 if not own:
-                    return await each(session, subject, remaining, watch)
+                    reply = await ask(session, subject, watch)
+                    break
                 with watch.scope:
-                    return await each(session, subject, remaining, watch)
+                    reply = await ask(session, subject, watch)
+                    break
                 error = Late(f"cancelled after {timeout or limit:g} s")  # the scope swallowed its own cancellation
             except Exception as raised:
                 error = raised
@@ -199,24 +190,10 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
                 watch.stop()
                 session.watch = around
             reply = _fault(session, watch.who, error, watch.began)
-            if reply is not None:
-                return reply
-
-    async def each(session: Session, subject: Any, remaining: Iterator[Check], watch: Watch) -> Reply | None:
-        for check, impl, waits in remaining:
-            watch.who = impl
-            reply = check(session, subject)
-            if waits:
-                watch.began = time.perf_counter()
-                reply = await reply
-            if (waits or timeout is not None) and watch.late and not _taken(impl, reply):
-                raise Late(f"over its time of {timeout or limit:g} s")
-            if reply is not None:
-                return _settled(session, impl, reply, watch.began)
-        return None
-
-    async def run(session: Session, subject: Any) -> Reply:
-        reply = await ask(session, subject)
+            remaining = remaining[_place(remaining, watch.who) + 1 :]
+            if reply is not None or not remaining:
+                break
+            ask = unroll.timed(remaining, subjects, _settled, overdue)
         if reply is not None:
             return reply
         answer: Reply = await follow(session, subject) if follow_waits else follow(session, subject)
@@ -225,8 +202,12 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
     return Step(run, True)
 
 
+def _place(impls: Sequence[Impl], wanted: object) -> int:
+    return next(index for index, impl in enumerate(impls) if impl is wanted)
+
+
 def _onion(impl: Impl, after: Step, limit: float) -> Step:
-    call = adapt(impl)
+    call = _adapt(impl)
     follow, follow_waits = after
 
     async def run(session: Session, subject: Any) -> Reply:
@@ -343,28 +324,16 @@ def _not_hangup(group: BaseExceptionGroup[BaseException], watch: Watch) -> Excep
     return failure_in(group)
 
 
-def adapt(impl: Impl) -> Callable[..., Any]:
-    """The implementation as a function of (session, subject) or, for onions, (session, subject, call_next)."""
+def _adapt(impl: Impl) -> Callable[..., Any]:
+    """An onion as a function of (session, subject, call_next)."""
     subjects = SUBJECTS[impl.hook]
     function = impl.function
-    if not impl.onion and len(subjects) == 1:
-        letters = "".join("s" if name == "session" else "x" for name in impl.arguments)
-        return _ADAPTERS[letters](function)
     names = ("session", *subjects, "call_next")
     order = tuple(names.index(name) for name in impl.arguments)
     several = len(subjects) != 1
 
-    def call(session: Session, subject: Any, *call_next: Any) -> Any:
-        given = (session, *(subject or ()), *call_next) if several else (session, subject, *call_next)
+    def call(session: Session, subject: Any, call_next: Any) -> Any:
+        given = (session, *(subject or ()), call_next) if several else (session, subject, call_next)
         return function(*[given[index] for index in order])
 
     return call
-
-
-_ADAPTERS: dict[str, Callable[[Callable[..., Any]], Call]] = {
-    "": lambda f: lambda s, x: f(),
-    "s": lambda f: lambda s, x: f(s),
-    "x": lambda f: lambda s, x: f(x),
-    "sx": lambda f: f,
-    "xs": lambda f: lambda s, x: f(x, s),
-}
