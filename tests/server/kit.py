@@ -5,6 +5,7 @@ Nothing here sleeps to give the server time: a client waits for octets or for th
 
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import anyio
 
 from mailstack import Limits, Listener, Message, Reply, Server, Session, Stack, Transaction, hookimpl
+from mailstack.server.connection import Connection
 from mailstack.server.house import House
 from mailstack.services.transport import Address, RawStream, connect
 from mailstack.testing import Vouch
@@ -20,6 +22,7 @@ from mailstack.testing.dialog import Collect
 
 PATIENCE = 40.0  # seconds until a test that waits for something has failed
 SWEEP = 0.02  # seconds between two looks at the clocks
+BY_HAND = 3600  # the same where the test looks at them itself: `later()`
 SMALL = b"Subject: test\r\n\r\ntest\r\n"
 
 
@@ -43,6 +46,18 @@ async def serving(
 def house(server: Server) -> House:
     assert server._house is not None
     return server._house
+
+
+def later(server: Server, seconds: float) -> None:
+    """Look at the clocks of all connections as the sweeper would after so many seconds."""
+    now = time.monotonic() + seconds
+    for connection in tuple(house(server).connections):
+        connection.sweep(now)
+
+
+def only_connection(server: Server) -> Connection:
+    [connection] = house(server).connections
+    return connection
 
 
 def nothing_left(running: House) -> bool:
