@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope
 
 from .. import log
+from ..contract.fault import DEFER, judge
 from ..session.hangup import Hangup
 from ..session.message import Message
 from ..session.trace import authentication_results, received
@@ -110,7 +111,12 @@ class Reception:
         if raw.lower().count(b"received") >= most and Header(raw).count("Received") >= most:
             self.refuse("headers", answers.LOOP)
             return False
-        header = Header(self._received() + Header(raw).without_results_of(house.hostname).raw)
+        try:
+            trace = self._received()
+        except Exception as error:
+            self.refuse("headers", judge(session, "received", "headers", error, "defer", 0.0) or DEFER)
+            return False
+        header = Header(trace + Header(raw).without_results_of(house.hostname).raw)
         self.message = message = Message(
             transaction.id,
             header,
@@ -136,18 +142,18 @@ class Reception:
         field = own(session, transaction)
         if field is None:
             return b""
-        return field if isinstance(field, bytes) else format_field("Received", field)
+        return Header().prepend_raw(field).raw if isinstance(field, bytes) else format_field("Received", field)
 
     # The end.
 
     async def end(self, fault: str | None) -> tuple[str, Reply]:
         """The true end of the data: the phase that decided, and the reply."""
         if self._splitter is not None and self.verdict is None:
-            self._splitter.finish()
+            body = self._splitter.finish()
             if self._splitter.fault is not None:
                 self.refuse("data", _FAULTS[self._splitter.fault])
-            elif fault is None:
-                await self._headers()
+            elif fault is None and await self._headers() and body:
+                self._spool.write(body)
         if fault is not None:
             self.refuse("data", answers.FAULTY_OCTETS[fault])
         if self.verdict is None:

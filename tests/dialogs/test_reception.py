@@ -6,6 +6,7 @@ from email import message_from_bytes
 import pytest
 
 from mailstack import Limits, Message, Reply, Server, Session, Stack, Transaction, hookimpl
+from mailstack.server.house import Received as Maker
 from mailstack.testing import Conversation, Dialog, Vouch
 
 LATER = Reply(450, "later")
@@ -169,13 +170,26 @@ async def test_a_body_that_speaks_of_received_is_no_loop() -> None:
         assert await smtp.message("a@example.org", "b@example.org", header + "\n" + "Received: z\n" * 50) == 250
 
 
-async def test_a_plugin_that_makes_the_received_field_and_fails_ends_the_session_with_421() -> None:
-    def broken(session: Session, transaction: Transaction) -> str:
-        raise ZeroDivisionError
+def raising(session: Session, transaction: Transaction) -> str:
+    raise ZeroDivisionError
 
+
+def no_field(session: Session, transaction: Transaction) -> bytes:
+    return b"Received: by me"
+
+
+def two_lines(session: Session, transaction: Transaction) -> str:
+    return "by me\r\nX-Forged: yes"
+
+
+@pytest.mark.parametrize("broken", [raising, no_field, two_lines])
+async def test_a_function_that_fails_to_make_the_received_field_is_a_fault(broken: Maker) -> None:
     async with Dialog(Server(Stack(Vouch()), [], received=broken)) as smtp:
-        assert await smtp.message("a@example.org", "b@example.org") == 421
-        await smtp.closed()
+        for _ in range(2):
+            answer = await smtp.message("a@example.org", "b@example.org", "Subject: hi\n\n" + "body\n" * 1000)
+            assert answer == 451
+            assert answer.status == "4.3.0"
+        assert await smtp.say("NOOP") == 250
         assert smtp.messages == []
 
 
