@@ -10,8 +10,9 @@ BIN := .venv/bin
 # Which tests: make test TESTS="tests/wire -k reply"
 TESTS ?=
 BENCH ?=
-# Examples of each property test in `make fuzz`
+# Examples of each property test in `make fuzz`, and how long each fuzzer runs after them
 EXAMPLES ?= 20000
+SECONDS ?= 60
 
 .DELETE_ON_ERROR:
 .PHONY: help run test test-all coverage lint format bench fuzz clean
@@ -47,8 +48,10 @@ format: .venv/.installed ## let ruff lay out the code
 bench: .venv/.installed ## mailstack beside aiosmtpd (BENCH=--quick for a short round)
 	$(BIN)/python -m tests.bench $(BENCH)
 
-fuzz: .venv/.installed ## the property tests with many more examples (EXAMPLES=20000)
+fuzz: .venv/.installed ## property tests with many examples, then the fuzzers (EXAMPLES=20000 SECONDS=60)
 	MAILSTACK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -p tests.fuzz.profile -m hypothesis -o timeout=0 $(TESTS)
+	$(BIN)/python -m tests.fuzz.wire --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz.connection --seconds $(SECONDS)
 
 clean: ## remove whatever git does not keep
 	rm -rf .venv build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
