@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from mailstack import ConfigError, Listener, Message, Server, Session, Stack
+from mailstack import ConfigError, Limits, Listener, Message, Server, Session, Stack
 from mailstack.contract.hookspec import LiveOn
 from mailstack.testing.dialog import Collect, Vouch
 
-from .kit import Client, Ear, Gate, client, house, nothing_left, on, serving
+from .kit import SWEEP, Client, Ear, Gate, client, house, nothing_left, on, serving
 
 
 def make(*entries: object) -> Server:
@@ -97,6 +97,27 @@ async def test_a_hand_over_is_finished_though_the_application_is_cancelled() -> 
             group.start_soon(application)
     assert gate.left
     assert len(end.messages) == 1
+
+
+async def test_a_hand_over_that_hangs_has_its_limit_even_when_the_application_is_cancelled() -> None:
+    reached = anyio.Event()
+
+    async def queue() -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    async def application() -> None:
+        chosen = Limits(hand_over=0.2, sweep=SWEEP)
+        async with serving(on(queue=queue), Vouch(), Collect(), limits=chosen) as server, client(server) as smtp:
+            await (await smtp.hello()).opened()
+            await smtp.send(b"Subject: test\r\n\r\n.\r\n")
+            await reached.wait()
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    with anyio.CancelScope() as scope:
+        await application()
+    assert scope.cancelled_caught
 
 
 async def test_a_server_runs_again_after_it_has_ended() -> None:
