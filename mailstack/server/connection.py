@@ -18,6 +18,7 @@ from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .. import log
+from ..contract.fault import failure_in
 from ..services.transport import BrokenStream, RawStream
 from ..session.hangup import Hangup
 from ..session.later import Later
@@ -108,7 +109,7 @@ class Connection:
             await self._live()
         except Exception as error:
             self.why = "fault"
-            log.exception("fault", error=error, session=session.id, phase="session")
+            log.exception("fault", error=error, session=session.id, who=session.answered_by, phase="session")
             await self._say_last(answers.BROKEN)
             await self._close()
         finally:
@@ -347,8 +348,10 @@ class Connection:
         try:
             with scope:
                 later.resolve(await function(*args))
-        except Exception as error:
+        except (Exception, Hangup) as error:
             later.fail(error)
+        except BaseExceptionGroup as group:
+            later.fail(_inside(group))
         except get_cancelled_exc_class():
             later.fail(RuntimeError("the server stopped before the work was done"))
             raise
@@ -362,6 +365,14 @@ class Connection:
     def gone(self) -> bool:
         """Whether the client has left. Commands that it sent before count as presence."""
         return not self.protocol.unread and self.stream.gone
+
+
+def _inside(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What background work failed of, when it held a task group of its own."""
+    try:
+        return failure_in(group)
+    except Hangup as hangup:
+        return hangup
 
 
 def _closing(reply: Reply) -> Reply:
