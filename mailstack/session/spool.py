@@ -17,7 +17,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
@@ -57,17 +58,23 @@ class SpoolFolder:
 
     def __enter__(self) -> SpoolFolder:
         try:
-            if self.base is not None:
+            if self.base is None:
+                self._claim()
+            else:
                 _make_private(self.base)
-                _sweep(self.base)
-            self._own = Path(tempfile.mkdtemp(prefix="mailstack-", dir=self.base))
+                with _locked(self.base):  # or another server that starts would sweep ours before we lock it
+                    _sweep(self.base)
+                    self._claim()
         except OSError as error:
             place = self.base or tempfile.gettempdir()
             remedy = "name a folder that this user may write"
             raise ConfigError(f"no spool in {place}: {error.strerror}", remedy=remedy) from error
+        return self
+
+    def _claim(self) -> None:
+        self._own = Path(tempfile.mkdtemp(prefix="mailstack-", dir=self.base))
         self._lock = os.open(self._own, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return self
 
     def __exit__(self, *exc: object) -> None:
         if self._own is not None:
@@ -115,10 +122,23 @@ def check_private(path: Path) -> None:
         raise ConfigError(f"spool folder {path} can be read by others", remedy=f"chmod 700 {path}")
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sweep(base: Path) -> None:
     """Remove what servers that were killed left behind."""
     for folder in base.glob("mailstack-*"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # no folder of ours, or its server has just taken it away
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +154,7 @@ class Spool:
     Not for two writers. Reading starts when writing is over (`finish()`).
     """
 
-    __slots__ = ("_file", "_folder", "_held", "_parts", "_path", "size")
+    __slots__ = ("_closed", "_file", "_folder", "_held", "_parts", "_path", "size")
 
     def __init__(self, folder: SpoolFolder) -> None:
         self._folder = folder
@@ -142,6 +162,7 @@ class Spool:
         self._held = 0
         self._file = -1
         self._path: Path | None = None
+        self._closed = False
         self.size = 0
 
     @property
@@ -186,31 +207,37 @@ class Spool:
         self._held = 0
         self._parts = []
 
-    def blocks(self, size: int = PIECE) -> Iterator[bytes]:
+    def blocks(self, size: int = PIECE) -> Generator[bytes, None, None]:
         """The octets in pieces of `size` or less; blocks on the disk, so call it in a worker thread.
 
-        Several readers may be at work at once.
+        Several readers may be at work at once, and one that has begun may go on after `close()`. ValueError for one
+        that begins then.
         """
-        at = 0
-        while self._file >= 0 and (block := os.pread(self._file, size, at)):
-            at += len(block)
-            yield block
-        if self._parts:
-            yield b"".join(self._parts)
+        if self._closed:
+            raise ValueError("the message is over, and its body is gone")
+        held = b"".join(self._parts)
+        if self._file >= 0:
+            yield from _blocks(os.dup(self._file), size)
+        for start in range(0, len(held), size):
+            yield held[start : start + size]
 
     async def chunks(self, size: int = PIECE) -> AsyncIterator[bytes]:
         """The octets in pieces, read in a worker thread where there is a file."""
         blocks = self.blocks(size)
-        while block := await self._next(blocks):
-            yield block
+        try:
+            while block := await self._next(blocks):
+                yield block
+        finally:
+            blocks.close()
 
-    async def _next(self, blocks: Iterator[bytes]) -> bytes:
+    async def _next(self, blocks: Generator[bytes, None, None]) -> bytes:
         if not self.on_disk:
             return next(blocks, b"")
         return await to_thread.run_sync(next, blocks, b"", limiter=self._folder.limiter)
 
     def close(self) -> None:
         """Forget the body; idempotent."""
+        self._closed = True
         self._release()
         if self._file >= 0:
             os.close(self._file)
@@ -219,3 +246,15 @@ class Spool:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+
+
+def _blocks(file: int, size: int) -> Iterator[bytes]:
+    """What is in the file. It is the reader's own number and closed at the end: the spool's own is free again after
+    `close()`, and another message's file may get it."""
+    try:
+        at = 0
+        while block := os.pread(file, size, at):
+            at += len(block)
+            yield block
+    finally:
+        os.close(file)
