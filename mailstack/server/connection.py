@@ -192,7 +192,8 @@ class Connection:
             event = protocol.next_event()
             if event is not NEED_DATA:
                 await HANDLERS[type(event)](dialog, event)
-                self._say_after()
+                if self._after is not None:
+                    self._say_after()
                 if protocol.due > OUTPUT:
                     await self.flush()
                     await checkpoint()  # the others want to be served too
@@ -230,7 +231,8 @@ class Connection:
         except BrokenStream:
             raise Hangup("left") from None
         self._waiting = False
-        await self.dialog.flushed()
+        if self.dialog.queued:
+            await self.dialog.flushed()
 
     def _cancel_laters(self) -> None:
         for scope in tuple(self._laters or ()):

@@ -13,6 +13,7 @@ from .. import log
 from ..contract.chain import Greeting
 from ..contract.fault import REJECT
 from ..session.evidence import Finding
+from ..session.keywords import Keywords
 from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
 from ..wire.reply import Reply
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 class Dialog:
     """The commands of one connection."""
 
-    __slots__ = ("_connected", "_queued", "connection", "reception")
+    __slots__ = ("_connected", "connection", "queued", "reception")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.reception: Reception | None = None
         self._connected = False
-        self._queued: list[tuple[Message, Reply]] | None = None
+        self.queued: list[tuple[Message, Reply]] | None = None
 
     async def greet(self) -> None:
         """The banner, or a refusal in its place."""
@@ -56,15 +57,13 @@ class Dialog:
             self._answer("ehlo", command, answers.NOT_LMTP)
             return
         esmtp = command.verb != "HELO"
-        keywords = dict(house.keywords) if esmtp else {}
+        keywords = Keywords(house.keywords if esmtp else {}, session.journal)
         reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
         if house.ehlo.is_async:
             reply = await reply
         if reply.positive:
             self.drop("EHLO")
-            if not esmtp:
-                keywords.clear()  # the answer to HELO offers nothing, whatever was added
-            offered = house.keywords if keywords == house.keywords else keywords
+            offered = keywords.offered if esmtp else {}  # the answer to HELO offers nothing, whatever was added
             session.helo, session.esmtp, session.keywords = command.hostname, esmtp, offered
             connection.protocol.keywords = offered
             if esmtp:
@@ -206,14 +205,14 @@ class Dialog:
     def _remember_queued(self, message: Message, reply: Reply) -> None:
         """`queued` is told when the reply is written."""
         if self.connection.house.hears_queued:
-            if self._queued is None:
-                self._queued = []
-            self._queued.append((message, reply))
+            if self.queued is None:
+                self.queued = []
+            self.queued.append((message, reply))
 
     async def flushed(self) -> None:
         """The replies are written."""
-        while self._queued:
-            message, reply = self._queued.pop(0)
+        while self.queued:
+            message, reply = self.queued.pop(0)
             try:
                 await self.connection.house.pipeline.tell_queued(self.connection.session, message, reply)
             finally:
@@ -241,8 +240,8 @@ class Dialog:
         """A reply is on its way: count it, log a refusal, tell who listens; the changes of this command stand."""
         session, house = self.connection.session, self.connection.house
         by, session.answered_by = session.answered_by, "core"
-        session.journal.forget()
-        if reply.refused:
+        session.journal.changes.clear()
+        if reply.code >= 400:
             self._log_refusal(phase, by, reply)
             if reply.permanent and not reply.close:
                 self._count_error()

@@ -48,6 +48,8 @@ class House:
         self.pipeline = pipeline
         self.limits = limits
         self.message_size = int(limits.message_size)
+        self.header_section = int(limits.header_section)
+        self.header_line = int(limits.header_line)
         self.hand_over = float(limits.hand_over)
         self.spool = spool
         self.hostname = hostname

@@ -45,7 +45,7 @@ class Reception:
         self._connection = connection
         self._began = house.now
         self._splitter: HeaderSplitter | None = HeaderSplitter(
-            max_size=int(house.limits.header_section), max_line=int(house.limits.header_line)
+            max_size=house.header_section, max_line=house.header_line
         )
         self._spool = house.spool.spool()
         self._phase = "data"
@@ -212,9 +212,12 @@ class Reception:
         assert transaction is not None
         if reply.refused:
             return reply
-        given = [recipient.verdict for recipient in transaction.recipients if recipient.verdict is not None]
-        if not given:
+        for recipient in transaction.recipients:
+            if recipient.verdict is not None:
+                break
+        else:
             return reply
+        given = [recipient.verdict for recipient in transaction.recipients if recipient.verdict is not None]
         answered = given if len(given) == len(transaction.recipients) else [*given, reply]
         refusals = [verdict for verdict in answered if verdict.refused]
         if len(refusals) in (0, len(answered)):

@@ -13,30 +13,30 @@ from collections.abc import Callable
 class Journal:
     """A list of undo functions, newest last."""
 
-    __slots__ = ("_changes",)
+    __slots__ = ("changes",)
 
     def __init__(self) -> None:
-        self._changes: list[tuple[str, Callable[[], None]]] = []
+        self.changes: list[tuple[str, Callable[[], None]]] = []
 
     def record(self, what: str, undo: Callable[[], None]) -> None:
         """Note a change that was just made. `what` is for people: "vouched for <a@example.org>"."""
-        self._changes.append((what, undo))
+        self.changes.append((what, undo))
 
     def mark(self) -> int:
         """A place to come back to."""
-        return len(self._changes)
+        return len(self.changes)
 
     def since(self, mark: int) -> list[str]:
         """What was changed after `mark`, in words."""
-        return [what for what, _ in self._changes[mark:]]
+        return [what for what, _ in self.changes[mark:]]
 
     def rollback(self, mark: int) -> list[str]:
         """Undo all changes after `mark`, the newest first; returns what they were."""
         undone = self.since(mark)
-        while len(self._changes) > mark:
-            self._changes.pop()[1]()
+        while len(self.changes) > mark:
+            self.changes.pop()[1]()
         return undone
 
     def forget(self) -> None:
         """The changes stand."""
-        self._changes.clear()
+        self.changes.clear()

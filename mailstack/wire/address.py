@@ -33,7 +33,8 @@ _UTEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"  # RFC 6531 §
 _LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"  # with the underscore that is met in the wild
 _NAME: Final = rf"{_LABEL}(?:\.{_LABEL})*"
 
-_PLAIN: Final = re.compile(rf"<(({_ATEXT}(?:\.{_ATEXT})*)@({_NAME}))>")
+PLAIN: Final = rf"{_ATEXT}(?:\.{_ATEXT})*@{_NAME}"  # what `plain_address` reads
+_PLAIN: Final = re.compile(rf"<({PLAIN})>")
 _BRACKETS: Final = re.compile(r'<([^">]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^">]*)*)>', re.DOTALL)
 _ATOMS: Final = re.compile(rf"{_UTEXT}(?:\.{_UTEXT})*")
 _QUOTED: Final = re.compile(r'"([^"\\\x00-\x1f\x7f]*(?:\\[ -~][^"\\\x00-\x1f\x7f]*)*)"')
@@ -119,6 +120,15 @@ class Address:
 Address.NULL = Address("", "")
 
 
+def plain_address(text: str) -> Address | None:
+    """The address that matches `PLAIN`; None where more has to be looked at (lengths, A-labels)."""
+    local, _, domain = text.partition("@")
+    domain = domain.lower()
+    if len(local) > _LOCAL or len(text) > _PATH - 2 or "xn--" in domain:
+        return None
+    return Address(local, domain, text)
+
+
 def parse_path(text: str, *, utf8: bool, null: bool) -> tuple[Address, str]:
     """Read a path in angle brackets at the start of `text`: the address, and what follows the bracket.
 
@@ -126,11 +136,8 @@ def parse_path(text: str, *, utf8: bool, null: bool) -> tuple[Address, str]:
     App. C). AddressError.
     """
     plain = _PLAIN.match(text)
-    if plain is not None:
-        original, local, domain = plain.groups()
-        domain = domain.lower()
-        if len(local) <= _LOCAL and len(original) <= _PATH - 2 and "xn--" not in domain:
-            return Address(local, domain, original), text[plain.end() :]
+    if plain is not None and (address := plain_address(plain[1])) is not None:
+        return address, text[plain.end() :]
     bracketed = _BRACKETS.match(text)
     if bracketed is None:
         raise AddressError("the address must stand in angle brackets")

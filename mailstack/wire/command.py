@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from .address import Address, AddressError, parse_path
+from .address import PLAIN, Address, AddressError, parse_path, plain_address
 from .reply import Reply
 
 __all__ = [
@@ -276,6 +276,8 @@ _CHUNK_LOST: Final = Reply(501, "the syntax is BDAT size [LAST]", close=True)
 
 _VERB: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,19}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# MAIL and RCPT with a plain address and no parameters, as most are: one match instead of the whole way.
+_ENVELOPE: Final = re.compile(rf"(?i:MAIL FROM|RCPT TO):<({PLAIN})>")
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00- =\x7f]+))?")  # RFC 5321 §4.1.2
 
 
@@ -296,6 +298,9 @@ def parse_command(
     utf8 -- whether the transaction at hand was opened with SMTPUTF8 (it matters to RCPT). CommandError.
     """
     text = _decode(line)
+    plain = _ENVELOPE.fullmatch(text)
+    if plain is not None and (address := plain_address(plain[1])) is not None:
+        return Mail(address, _NO_PARAMETERS) if text[0] in "Mm" else Rcpt(address, _NO_PARAMETERS)
     verb, _, argument = text.partition(" ")
     if not verb.isascii():  # before upper(): "ſ" becomes "S"
         raise _unreadable(text, _NON_ASCII)

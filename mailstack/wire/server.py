@@ -342,12 +342,13 @@ class ServerProtocol:
     def answer(self, command: AnyCommand, reply: Reply) -> None:
         """The reply to a command from `next_event()`; a positive one moves the state."""
         kind = type(command)
-        if reply.positive:
+        if reply.code < 400:
             if kind is Rset:
                 self.reset()
             elif kind in NEXT:
                 self.state = NEXT[kind]
-                self._entered(command)
+                if kind is not Rcpt:
+                    self._entered(command)
         self._write(reply, enhanced=kind is not Hello)
 
     def _entered(self, command: AnyCommand) -> None:
