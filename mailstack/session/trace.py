@@ -16,6 +16,7 @@ from .transaction import Result, Transaction
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`{|}~.@]+")
+_LONGEST = 256  # characters of one value: a line of the field must not exceed 998 octets
 _HOSTILE = re.compile(r"[^ -~]")
 
 _second = 0
@@ -79,13 +80,13 @@ def _result(result: Result) -> str:
 
 
 def _token(text: str) -> str:
-    return "".join(_TOKEN.findall(text)) or "unknown"
+    return "".join(_TOKEN.findall(text))[:_LONGEST] or "unknown"
 
 
 def _value(text: str) -> str:
-    return text if _TOKEN.fullmatch(text) else _quoted(text)
+    return text if len(text) <= _LONGEST and _TOKEN.fullmatch(text) else _quoted(text)
 
 
 def _quoted(text: str) -> str:
-    clean = _HOSTILE.sub("?", text).replace("\\", "\\\\").replace('"', '\\"')
+    clean = _HOSTILE.sub("?", text[:_LONGEST]).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{clean}"'

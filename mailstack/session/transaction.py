@@ -120,7 +120,10 @@ class Results:
         """Add one: `results.add("spf", "pass", {"smtp.mailfrom": "example.org"})`."""
         found = Result(method, result, dict(properties or {}), reason)
         self._results.append(found)
-        self._journal.record(f"found {method}={result}", lambda: self._results.remove(found))
+        self._journal.record(f"found {method}={result}", self._take_back)
+
+    def _take_back(self) -> None:
+        self._results.pop()  # the newest change is undone first
 
     def __iter__(self) -> Any:
         return iter(self._results)
