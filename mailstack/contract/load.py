@@ -83,31 +83,43 @@ class Loader:
 def name_of(plugin: object) -> str:
     """The word that stands for a plugin in logs: its `name`, or its file's name if a package brought it.
 
-    mailstack.middleware.greylist.Greylist is "greylist"; what is written in a configuration is called as there.
+    mailstack.middleware.greylist.Greylist is "greylist"; what is written in a configuration is called as there. A
+    function is called as it is everywhere.
     """
     given = getattr(plugin, "name", None)
     if isinstance(given, str) and given:
         return given
     if isinstance(plugin, types.ModuleType):
         return plugin.__name__.rpartition(".")[2]
-    named = plugin if isinstance(plugin, (types.FunctionType, types.MethodType, type)) else type(plugin)
+    if isinstance(plugin, (types.FunctionType, types.MethodType)):
+        return plugin.__name__
+    named = plugin if isinstance(plugin, type) else type(plugin)
     package, _, module = named.__module__.rpartition(".")
     return module if package else named.__name__
 
 
 def is_marked(function: object) -> bool:
     """Whether it carries `@hookimpl`."""
-    return inspect.isroutine(function) and hasattr(function, _MARK)
+    return _options(function) is not None
+
+
+def _options(function: object) -> dict[str, Any] | None:
+    """What `@hookimpl` left on a function; it may stand above or below `@staticmethod` and `@classmethod`."""
+    if not inspect.isroutine(function):
+        return None
+    inner = getattr(function, "__func__", function)
+    options: dict[str, Any] | None = getattr(function, _MARK, None) or getattr(inner, _MARK, None)
+    return options
 
 
 def _marked(plugin: object, name: str) -> dict[str, Callable[..., Any]]:
     """The marked functions of a plugin by their hooks; a hook that does not exist is an error."""
     marked: dict[str, Callable[..., Any]] = {}
     for attribute in dir(plugin):
-        if not is_marked(inspect.getattr_static(plugin, attribute, None)):
+        options = _options(inspect.getattr_static(plugin, attribute, None))
+        if options is None:
             continue
         function = getattr(plugin, attribute)
-        options = getattr(function, _MARK)
         hook = options["specname"] or attribute
         place = Origin(*_place(function))
         if hook not in HOOKS:
