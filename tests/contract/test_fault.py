@@ -21,6 +21,7 @@ from mailstack.session.watch import Watch
 from mailstack.testing import Dialog, Vouch
 
 END = Reply(250, "the end")
+NO = Reply(550, "no")
 SECRET = "the password is hunter2"
 
 Conversation = Callable[[Step, Session], Awaitable[Reply]]
@@ -132,6 +133,14 @@ class Heard:
         self.times += 1
 
 
+class Refuses:
+    name = "refuses"
+
+    @hookimpl
+    def connect(self) -> Reply:
+        return NO
+
+
 class HeardLater(Heard):
     @hookimpl
     async def connect(self) -> None:  # type: ignore[override]
@@ -210,19 +219,37 @@ async def test_several_may_fail_and_be_passed_in_one_run(ask: Conversation) -> N
     assert [each.who for each in session.evidence] == ["raises", "raises#2", "raises#3", "raises#4"]
 
 
+def test_plain_checks_go_on_after_each_one_that_fails_and_is_passed() -> None:
+    """Without anybody who waits it is one function; it must go on in its middle, each time anew."""
+    heard = [Heard("a"), Heard("b"), Heard("c")]
+    step = compiled(
+        heard[0], Limit(Raises(), on_fault="pass"), heard[1], Limit(Raises(), on_fault="pass"), heard[2], Refuses()
+    )
+    assert not step.is_async
+    for times in (1, 2):
+        session = new_session()
+        assert step.call(session, None) is NO
+        assert [each.times for each in heard] == [times] * 3
+        assert findings(session) == [
+            ("raises", "connect", "fault"),
+            ("raises#2", "connect", "fault"),
+            ("refuses", "connect", "refused"),
+        ]
+        assert session.answered_by == "refuses"
+
+
+def test_plain_checks_end_at_one_that_fails_after_another_was_passed() -> None:
+    last, session = Heard(), new_session()
+    step = compiled(Limit(Raises(), on_fault="pass"), Limit(Raises(), on_fault="reject"), last)
+    assert step.call(session, None).permanent
+    assert last.times == 0
+    assert session.answered_by == "raises#2"
+
+
 async def test_an_onion_that_fails_after_a_refusal_below_and_is_passed_leaves_the_refusal() -> None:
-    no = Reply(550, "no")
-
-    class No:
-        name = "no"
-
-        @hookimpl
-        def connect(self) -> Reply:
-            return no
-
     session = new_session()
-    assert await alone(compiled(Limit(RaisesAfter(), on_fault="pass"), No()), session) is no
-    assert session.answered_by == "no"
+    assert await alone(compiled(Limit(RaisesAfter(), on_fault="pass"), Refuses()), session) is NO
+    assert session.answered_by == "refuses"
 
 
 # Limits of limits.
@@ -432,6 +459,41 @@ async def test_the_late_answer_of_a_thread_under_a_limit_is_not_taken() -> None:
     session = new_session()
     assert (await alone(compiled(Limit(Thread(), timeout=0.01)), session)).code == 451
     assert findings(session) == [("thread", "connect", "late")]
+
+
+class ThreadAround(Thread):
+    @hookimpl
+    async def connect(self, session: Session, call_next: CallNext) -> Reply:  # type: ignore[override]
+        assert session.watch is not None
+        await to_thread.run_sync(self.work, session.watch)
+        return Reply(220, "too late")
+
+
+async def test_the_late_answer_of_an_onion_is_not_taken() -> None:
+    session = new_session()
+    assert (await alone(compiled(ThreadAround(), limit=0.01), session)).code == 451
+    assert findings(session) == [("thread", "connect", "late")]
+
+
+class Scans:
+    name = "scans"
+
+    @hookimpl
+    async def message(self, session: Session) -> None:
+        await checkpoint()
+
+    @hookimpl
+    async def queue(self) -> None:
+        await checkpoint()
+
+
+@pytest.mark.parametrize("hook", ["message", "queue"])
+async def test_message_and_queue_share_one_limit(hook: str) -> None:
+    for left, code in ((60.0, 250), (-1.0, 451)):
+        session = new_session()
+        session.hand_over_by = time.monotonic() + left
+        assert (await alone(compiled(Scans(), hook=hook), session)).code == code
+        assert len(session.evidence) == (code == 451)
 
 
 class Blocks:

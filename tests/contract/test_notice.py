@@ -340,6 +340,36 @@ async def test_a_session_onion_that_fails_is_named_and_the_server_lives(
     assert "who=breaks" in record.getMessage()
 
 
+async def test_a_session_that_fails_while_its_client_leaves_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Mixes:
+        name = "mixes"
+
+        @hookimpl
+        async def session(self, call_next: LiveOn) -> None:
+            raise BaseExceptionGroup("both", [Hangup("left"), ValueError("hunter2")])
+
+    async with Dialog(Mixes()) as smtp:
+        assert await smtp.banner() == 421
+        await smtp.finished()
+        assert [(each.who, each.outcome) for each in smtp.evidence] == [("mixes", "fault")]
+        [other] = await smtp.several(1)
+        assert await other.banner() == 421
+
+
+async def test_a_notice_that_fails_while_its_client_leaves_is_named_too() -> None:
+    class Mixes:
+        name = "mixes"
+
+        @hookimpl
+        async def disconnect(self) -> None:
+            raise BaseExceptionGroup("both", [Hangup("left"), ValueError("hunter2")])
+
+    last, session = Hears(), new_session()
+    await build(Stack(Mixes(), last)).tell_disconnect(session)
+    assert last.heard == ["disconnect"]
+    assert [(each.who, each.outcome) for each in session.evidence] == [("mixes", "fault")]
+
+
 async def test_a_failing_lifespan_stops_the_start_with_its_own_error() -> None:
     class Breaks:
         name = "breaks"
