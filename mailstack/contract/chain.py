@@ -62,6 +62,8 @@ class Branch:
 
 Node = Impl | Branch
 
+_HAND_OVER = ("message", "queue")  # they share one limit
+
 # What each phase is about, by the names that implementations use.
 SUBJECTS: dict[str, tuple[str, ...]] = {
     "connect": (),
@@ -151,6 +153,7 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
     subjects = SUBJECTS[impls[0].hook]
     first, timeout = impls[0], impls[0].timeout  # a check with a limit of its own stands alone
     shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" for impl in impls)
+    fixed = timeout or (limit if first.hook not in _HAND_OVER else 0.0)  # seconds; 0: what is left of the hand-over
     follow, follow_waits = after
 
     def overdue(watch: Watch, impl: Impl, reply: object) -> None:
@@ -168,7 +171,7 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
             watch = Watch(around, timer=timeout is not None) if around is None or own else around
             session.watch = watch
             watch.who, watch.began = first, time.perf_counter()
-            watch.wind(_time_for(session, first, limit))
+            watch.wind(fixed or _time_for(session, first, limit))
             error: Exception
             try:
                 if not own:
@@ -293,7 +296,7 @@ def _time_for(session: Session, impl: Impl, limit: float) -> float:
     """Seconds that this entry has: its own limit, or the phase's; `message` and `queue` share one."""
     if impl.timeout is not None:
         return impl.timeout
-    if impl.hook in ("message", "queue"):
+    if impl.hook in _HAND_OVER:
         return min(limit, session.hand_over_by - time.monotonic())
     return limit
 
