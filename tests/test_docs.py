@@ -2,7 +2,7 @@
 
 The Python blocks of one document share one module, as if he typed them one after the other, in an empty folder; then
 every `test_…` function that they define is run. `<!-- not run -->` on the line above a block says that it is only to be
-read. TOML blocks are parsed.
+read. TOML blocks are parsed, and the conversations of `smtp` blocks lie in `tests/dialogs` of that folder.
 """
 
 import ast
@@ -40,6 +40,9 @@ async def test_its_python_runs(document: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     module = ModuleType(document.stem.replace("-", "_"))
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    for line, text in blocks(document, "smtp"):
+        (tmp_path / "tests/dialogs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"tests/dialogs/line-{line}.smtp").write_text(text)
     for line, text in blocks(document, "python"):
         await run("\n" * line + text, document, module)
     for name, value in list(vars(module).items()):
