@@ -61,7 +61,7 @@ class Dialog:
         reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
         if house.ehlo.is_async:
             reply = await reply
-        if reply.positive:
+        if reply.code < 400:
             self.drop("EHLO")
             offered = keywords.offered if esmtp else {}  # the answer to HELO offers nothing, whatever was added
             session.helo, session.esmtp, session.keywords = command.hostname, esmtp, offered
@@ -81,7 +81,7 @@ class Dialog:
         reply = house.mail.call(session, sender)
         if house.mail.is_async:
             reply = await reply
-        if not reply.positive:
+        if reply.code >= 400:
             self.drop("refused")
         self._answer("mail", command, reply)
 
@@ -99,11 +99,11 @@ class Dialog:
         reply = house.rcpt.call(session, recipient)
         if house.rcpt.is_async:
             reply = await reply
-        if reply.positive and not recipient.accepted:
+        if reply.code < 400 and not recipient.accepted:
             reply = answers.RELAYING_DENIED
-        elif reply.permanent and recipient.given.postmaster and reply is not REJECT:
+        elif reply.code >= 500 and recipient.given.postmaster and reply is not REJECT:
             reply = self._overrule(reply)
-        if reply.positive:
+        if reply.code < 400:
             transaction.recipients.append(recipient)
         self._answer("rcpt", command, reply)
 
@@ -116,11 +116,11 @@ class Dialog:
 
     async def data(self, command: Data) -> None:
         reply = await self._ask_data(chunked=False)
-        if reply.positive:
+        if reply.code < 400:
             self.reception = Reception(self.connection)
             reply = reply if reply.code == 354 else answers.START_INPUT
         self._answer("data", command, reply)
-        if not reply.positive:
+        if reply.code >= 400:
             self.drop("refused")
             self.connection.protocol.reset()
 
@@ -129,7 +129,7 @@ class Dialog:
         if self.reception is None:
             reply = await self._ask_data(chunked=True)
             reception = self.reception = Reception(self.connection)
-            if not reply.positive:
+            if reply.code >= 400:
                 reception.refuse("data", reply)
 
     async def _ask_data(self, *, chunked: bool) -> Reply:
@@ -228,9 +228,15 @@ class Dialog:
     # Answers.
 
     def _answer(self, phase: str, command: AnyCommand, reply: Reply) -> None:
-        self.connection.session.command_count += 1
-        self.connection.protocol.answer(command, reply)
-        self._told(phase, reply)
+        connection = self.connection
+        session = connection.session
+        session.command_count += 1
+        connection.protocol.answer(command, reply)
+        if reply.code >= 400 or connection.house.hears_replied:
+            self._told(phase, reply)
+        else:
+            session.answered_by = "core"
+            session.journal.changes.clear()
 
     def _say(self, phase: str, reply: Reply) -> None:
         self.connection.protocol.say(reply)

@@ -128,9 +128,9 @@ class Reception:
         reply = house.headers.call(session, message)
         if house.headers.is_async:
             reply = await reply
-        if not reply.positive:
+        if reply.code >= 400:
             self.refuse("headers", reply)
-        return bool(reply.positive)
+        return self.verdict is None
 
     def _received(self) -> bytes:
         connection = self._connection
@@ -156,7 +156,7 @@ class Reception:
                 self._spool.write(body)
         if fault is not None:
             self.refuse("data", answers.FAULTY_OCTETS[fault])
-        if self.verdict is None:
+        if self.verdict is None and self._spool.unfinished:
             await self._finish()
         if self.verdict is not None:
             return self._phase, self.verdict
@@ -185,7 +185,7 @@ class Reception:
         if house.message.is_async:
             reply = await reply
         reply = self._verdicts(reply)
-        if not reply.positive:
+        if reply.code >= 400:
             return "message", reply
         results = authentication_results(house.hostname, transaction)
         if results:
@@ -210,7 +210,7 @@ class Reception:
         """SMTP has one answer for all recipients: mixed ones refuse the whole with the worst temporary reply."""
         transaction = self._connection.session.transaction
         assert transaction is not None
-        if reply.refused:
+        if reply.code >= 400:
             return reply
         for recipient in transaction.recipients:
             if recipient.verdict is not None:

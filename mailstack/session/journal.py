@@ -16,11 +16,11 @@ class Journal:
     __slots__ = ("changes",)
 
     def __init__(self) -> None:
-        self.changes: list[tuple[str, Callable[[], None]]] = []
+        self.changes: list[tuple[str, object, Callable[[], None]]] = []
 
-    def record(self, what: str, undo: Callable[[], None]) -> None:
-        """Note a change that was just made. `what` is for people: "vouched for <a@example.org>"."""
-        self.changes.append((what, undo))
+    def record(self, what: str, undo: Callable[[], None], whom: object = None) -> None:
+        """Note a change that was just made, in words: "vouched for", and `whom`, which is written out only if asked."""
+        self.changes.append((what, whom, undo))
 
     def mark(self) -> int:
         """A place to come back to."""
@@ -28,13 +28,13 @@ class Journal:
 
     def since(self, mark: int) -> list[str]:
         """What was changed after `mark`, in words."""
-        return [what for what, _ in self.changes[mark:]]
+        return [what if whom is None else f"{what} <{whom}>" for what, whom, _ in self.changes[mark:]]
 
     def rollback(self, mark: int) -> list[str]:
         """Undo all changes after `mark`, the newest first; returns what they were."""
         undone = self.since(mark)
         while len(self.changes) > mark:
-            self.changes.pop()[1]()
+            self.changes.pop()[2]()
         return undone
 
     def forget(self) -> None:

@@ -187,9 +187,14 @@ class Spool:
         if self._parts:
             await to_thread.run_sync(self._write_out, limiter=self._folder.limiter)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether `finish()` has something to do."""
+        return self._held > self._folder.memory_each or (self._file >= 0 and self._held > 0)
+
     async def finish(self) -> None:
         """All octets are here: a body that is larger than may stay in memory goes to its file."""
-        if self._held > self._folder.memory_each or (self.on_disk and self._parts):
+        if self.unfinished:
             await self.flush()
 
     def _write_out(self) -> None:

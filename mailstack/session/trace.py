@@ -10,6 +10,7 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 
+from ..wire.address import Address
 from ..wire.header import format_field
 from .session import Session
 from .transaction import Result, Transaction
@@ -45,7 +46,7 @@ def received(session: Session, transaction: Transaction) -> bytes:
     utf8 = transaction.sender.utf8
     opening = _opening(session.helo, session.client.literal, session.hostname, protocol_of(session, utf8=utf8))
     recipients = transaction.recipients
-    whom = f"\r\n\tfor {_path(recipients[0].given.path)}" if len(recipients) == 1 else ""
+    whom = f"\r\n\tfor {_path(recipients[0].given)}" if len(recipients) == 1 else ""
     field = f"{opening}{transaction.id}{whom};\r\n\t{date_now()}\r\n"
     return field.encode("utf-8" if utf8 else "ascii", "replace")
 
@@ -58,8 +59,11 @@ def _opening(helo: str | None, literal: str, hostname: str, protocol: str) -> st
     return f"Received: from {name} {seen}\r\n\tby {hostname} with {protocol} id "
 
 
-def _path(path: str) -> str:
+def _path(address: Address) -> str:
     """A path was parsed, so it holds no control characters; a quoted local part may still hold what folds badly."""
+    if '"' not in address.original:
+        return f"<{address.original or address}>"
+    path = address.path
     return _HOSTILE.sub("?", path) if path.isascii() else path
 
 

@@ -79,7 +79,7 @@ class Recipient:
         """Vouch: this server is responsible for the address, or its client may relay to it."""
         if not self.accepted:
             self.accepted = True
-            self._journal.record(f"vouched for <{self.address}>", lambda: setattr(self, "accepted", False))
+            self._journal.record("vouched for", lambda: setattr(self, "accepted", False), self.address)
 
     def rewrite(self, address: Address) -> None:
         """Deliver to another address."""

@@ -277,7 +277,7 @@ _CHUNK_LOST: Final = Reply(501, "the syntax is BDAT size [LAST]", close=True)
 _VERB: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,19}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 # MAIL and RCPT with a plain address and no parameters, as most are: one match instead of the whole way.
-_ENVELOPE: Final = re.compile(rf"(?i:MAIL FROM|RCPT TO):<({PLAIN})>")
+_ENVELOPE: Final = re.compile(rf"(?i:MAIL FROM|RCPT TO):<({PLAIN})>".encode())
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00- =\x7f]+))?")  # RFC 5321 §4.1.2
 
 
@@ -297,10 +297,10 @@ def parse_command(
     offered -- the keywords of the last EHLO answer, in upper case. parameters -- those that are understood.
     utf8 -- whether the transaction at hand was opened with SMTPUTF8 (it matters to RCPT). CommandError.
     """
+    plain = _ENVELOPE.fullmatch(line)
+    if plain is not None and (address := plain_address(plain[1].decode("ascii"))) is not None:
+        return Mail(address, _NO_PARAMETERS) if line[0] in b"Mm" else Rcpt(address, _NO_PARAMETERS)
     text = _decode(line)
-    plain = _ENVELOPE.fullmatch(text)
-    if plain is not None and (address := plain_address(plain[1])) is not None:
-        return Mail(address, _NO_PARAMETERS) if text[0] in "Mm" else Rcpt(address, _NO_PARAMETERS)
     verb, _, argument = text.partition(" ")
     if not verb.isascii():  # before upper(): "ſ" becomes "S"
         raise _unreadable(text, _NON_ASCII)

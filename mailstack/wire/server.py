@@ -216,9 +216,16 @@ class ServerProtocol:
     def _next_command(self) -> Event:
         if self.state in _DEAF:
             return NEED_DATA
-        line = self._next_line()
-        if not isinstance(line, bytes):
-            return line
+        buffer, at = self._buffer, self._at
+        end = buffer.find(b"\r\n", at, at + self.line_limit)
+        if end >= 0 and not self._overlong and buffer.find(b"\n", at, end) < 0:
+            line = buffer[at:end]  # as nearly all are
+            self._at = end + 2
+        else:
+            found = self._next_line()
+            if not isinstance(found, bytes):
+                return found
+            line = found
         try:
             command = parse(line, self.keywords, self.parameters, self.utf8)
         except CommandError as error:
@@ -227,8 +234,8 @@ class ServerProtocol:
         if kind is Command and _foreign(line):
             return self._unreadable(line, _NO_WEB)
         if self.state in LEGAL[kind]:
-            if type(command) is Bdat:
-                self._open_chunk(command)
+            if kind is Bdat:
+                self._open_chunk(command)  # type: ignore[arg-type]
             return command
         return self._refuse(command)
 
