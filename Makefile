@@ -7,15 +7,19 @@ PYTHON ?= python3
 SERVER ?= conf/quickstart.py
 BIN := .venv/bin
 
-# Which tests: make test TESTS="tests/wire -k reply"
+# Which tests: make test TESTS="tests/wire -k reply". SLOW=1 runs the slow ones too. COVERAGE=1 measures all of it, and
+# fails when less than 95 % of the core was seen, branches counted. JOBS: processes at a time, 0 for none but pytest's own.
 TESTS ?=
+SLOW ?=
+COVERAGE ?=
+JOBS ?= $(if $(TESTS),0,auto)
 BENCH ?=
 # Examples of each property test in `make fuzz`, and how long each fuzzer runs after them
 EXAMPLES ?= 20000
 SECONDS ?= 60
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all coverage lint format bench fuzz clean
+.PHONY: help run test lint format bench fuzz clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,18 +27,12 @@ help: ## this list
 run: .venv/.runs ## start the quickstart server (SERVER=conf/mx.py for another)
 	$(BIN)/mailstack serve $(SERVER)
 
-test: .venv/.installed ## the tests, without the slow ones (TESTS="tests/wire -k reply")
-	$(BIN)/python -m pytest -q -m "not slow" $(TESTS)
-
-test-all: .venv/.installed ## every test
-	$(BIN)/python -m pytest -q $(TESTS)
-
-coverage: .venv/.installed ## every test; fails when less than 95 % of the core's branches were seen
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
-	$(BIN)/coverage combine -q
+test: .venv/.installed ## the tests (TESTS="tests/wire -k reply", SLOW=1 for the slow ones too, COVERAGE=1 to measure)
+	$(BIN)/python -m pytest -q -n $(JOBS) $(if $(SLOW),,-m "not slow") $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
+ifdef COVERAGE
 	$(BIN)/coverage report --skip-covered --show-missing
 	$(BIN)/coverage report --include="mailstack/*" --format=total --fail-under=95
+endif
 
 lint: .venv/.installed ## ruff and mypy, as CI asks them
 	$(BIN)/ruff check
