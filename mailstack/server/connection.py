@@ -14,11 +14,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .. import log
-from ..contract.fault import failure_in
 from ..services.transport import BrokenStream, RawStream
 from ..session.hangup import Hangup
 from ..session.later import Later
@@ -27,6 +26,7 @@ from ..session.watch import Watch
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, ServerProtocol, State
 from . import answers
+from .background import Background
 from .dialog import HANDLERS, Dialog
 from .house import House
 
@@ -50,8 +50,8 @@ class Connection:
 
     __slots__ = (
         "_after",
+        "_background",
         "_cut",
-        "_laters",
         "_onions",
         "_reads",
         "_scope",
@@ -97,7 +97,7 @@ class Connection:
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
-        self._laters: set[CancelScope] | None = None
+        self._background: Background | None = None
 
     # The life.
 
@@ -130,12 +130,12 @@ class Connection:
                 await self._close()
 
     async def _end(self) -> None:
-        self._cancel_laters()
+        self._end_background()
         try:
             await self.dialog.end()
         except Exception as error:
             log.exception("fault", error=error, session=self.session.id, phase="disconnect")
-        self._cancel_laters()  # a notice may have begun more
+        self._end_background()  # a notice may have begun more
         if log.enabled("info"):
             session = self.session
             log.info(
@@ -234,10 +234,6 @@ class Connection:
         if self.dialog.queued:
             await self.dialog.flushed()
 
-    def _cancel_laters(self) -> None:
-        for scope in tuple(self._laters or ()):
-            scope.cancel()
-
     async def _say_last(self, reply: Reply | None) -> None:
         """What the client is still due, if it listens."""
         if reply is not None and self.protocol.state is not State.CLOSED:
@@ -335,46 +331,21 @@ class Connection:
         self._after = _closing(reply or answers.BROKEN)
 
     def start(self, later: Later[Any], function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
-        """Background work in the server's task group, ended with the session."""
-        group = self.house.group
-        assert group is not None
-        if self._laters is None:
-            self._laters = set()
-        scope = CancelScope()
-        self._laters.add(scope)
-        group.start_soon(self._work, later, scope, function, args)
+        """Background work, ended with the session."""
+        if self._background is None:
+            group = self.house.group
+            assert group is not None
+            self._background = Background(group)
+        self._background.start(later, function, args)
 
-    async def _work(
-        self, later: Later[Any], scope: CancelScope, function: Callable[..., Awaitable[Any]], args: tuple[object, ...]
-    ) -> None:
-        try:
-            with scope:
-                later.resolve(await function(*args))
-        except (Exception, Hangup) as error:
-            later.fail(error)
-        except BaseExceptionGroup as group:
-            later.fail(_inside(group))
-        except get_cancelled_exc_class():
-            later.fail(RuntimeError("the server stopped before the work was done"))
-            raise
-        finally:
-            if not later.done:
-                later.fail(RuntimeError("the session ended before the work was done"))
-            if self._laters is not None:
-                self._laters.discard(scope)
+    def _end_background(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
 
     @property
     def gone(self) -> bool:
         """Whether the client has left. Commands that it sent before count as presence."""
         return not self.protocol.unread and self.stream.gone
-
-
-def _inside(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What background work failed of, when it held a task group of its own."""
-    try:
-        return failure_in(group)
-    except Hangup as hangup:
-        return hangup
 
 
 def _closing(reply: Reply) -> Reply:
