@@ -87,7 +87,7 @@ class Hooks:
         Known: `session.client`, `session.listener`. The end of the chain answers 220.
         4xx or 5xx refuses: with `close=True` (4xx becomes 421) the connection ends; without, every command but QUIT is
         answered 503 until the client leaves (RFC 5321 §3.1). For policy that should not hit a postmaster's mail, wrap
-        the entry in Postpone or decide in `rcpt`.
+        the entry in Postpone or decide in `rcpt`. A fault here is 421 and the end of the connection.
         """
 
     @hookspec

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..contract.chain import Greeting
-from ..contract.fault import REJECT
+from ..contract.fault import DEFER, REJECT
 from ..session.evidence import Finding
 from ..session.keywords import Keywords
 from ..session.transaction import Recipient, Sender, Transaction
@@ -45,6 +45,8 @@ class Dialog:
         reply = house.connect.call(session, None)
         if house.connect.is_async:
             reply = await reply
+        if reply is DEFER:
+            reply = answers.BROKEN  # a fault passes; a 4xx in place of the banner would be 503 until the client leaves
         connection.protocol.greet(reply)
         self._told("connect", reply)
 

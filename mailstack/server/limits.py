@@ -53,7 +53,7 @@ class Limits:
             name = f"Limits({field.name})"
             value = getattr(self, field.name)
             if field.name in _DURATIONS:
-                parsed: float = option.duration(value, name=name)
+                parsed: float = option.duration(value, name=name, minimum=_SHORTEST.get(field.name, 0.0))
             elif field.name in _SIZES:
                 parsed = option.size(value, name=name)
             else:
@@ -63,5 +63,6 @@ class Limits:
 
 _DURATIONS = frozenset({"idle", "session", "data_grace", "envelope", "hand_over", "shutdown", "sweep"})
 _SIZES = frozenset({"header_line", "header_section", "message_size", "memory_each", "memory_total"})
+_SHORTEST = {"sweep": 0.01}  # or the sweeper would do nothing else
 # RFC 5321 §4.5.3.1: what every server must take.
 _LEAST = {"command_line": 512, "auth_line": 512, "recipients": 100, "errors": 1, "connections": 1}

@@ -78,7 +78,7 @@ class Server:
         self.origin = caller()
         self.stack = stack
         self.listeners = list(listeners)
-        self.hostname = domain(hostname or socket.gethostname() or "localhost", name="Server(hostname)")
+        self.hostname = domain(hostname, name="Server(hostname)") if hostname else _own_name()
         self.greeting = greeting
         self.received = received
         self.limits = limits or Limits()
@@ -280,6 +280,14 @@ async def _turn_away(stream: RawStream) -> None:
     except BrokenStream:
         pass  # it did not wait to hear so
     await stream.close()
+
+
+def _own_name() -> str:
+    """The machine's name; "localhost" where that cannot be a host's name in mail."""
+    try:
+        return domain(socket.gethostname())
+    except ConfigError:
+        return "localhost"
 
 
 def _only(group: ExceptionGroup[Exception]) -> Exception:

@@ -183,8 +183,9 @@ async def test_the_record_of_a_fault_names_the_exception() -> None:
 async def test_the_client_never_hears_what_an_exception_says() -> None:
     async with Dialog(Raises()) as smtp:
         answer = await smtp.banner()
-        assert answer == 451
+        assert answer == 421
         assert "hunter2" not in str(answer)
+        await smtp.closed()
 
 
 @pytest.mark.parametrize("kind", RAISING)

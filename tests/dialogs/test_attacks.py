@@ -612,7 +612,15 @@ def broken(phase: str, *, waits: bool) -> object:
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["plain", "async"])
-@pytest.mark.parametrize("phase", PHASES)
+async def test_a_failure_before_the_banner_is_421_and_not_a_word_more(waits: bool) -> None:
+    async with Dialog(broken("connect", waits=waits), Vouch()) as smtp:
+        banner = await smtp.banner()
+        assert str(banner) == "421 temporary problem, try again later"
+        await smtp.closed()
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "connect"])
 async def test_a_failure_inside_is_never_told_to_the_client(phase: str, waits: bool) -> None:
     async with Dialog(broken(phase, waits=waits), Vouch()) as smtp:
         await smtp.banner()

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio import sleep_forever
 
-from mailstack import Limits, Recipient, Reply, Session
+from mailstack import ConfigError, Limits, Recipient, Reply, Server, Session, Stack
 from mailstack.testing.dialog import Collect, Vouch
 
 from .kit import (
@@ -330,3 +330,16 @@ async def test_everybody_may_leave_before_the_server_does() -> None:
         async with client(server) as smtp:
             await smtp.hello()
         await sessions_over(server)
+
+
+def test_a_sweeper_that_never_rests_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Limits\(sweep\): 0 is too short"):
+        Limits(sweep=0)
+
+
+@pytest.mark.parametrize(("own", "name"), [("MX.example.org", "mx.example.org"), ("my_laptop", "localhost")])
+def test_a_machine_whose_name_is_no_domain_serves_as_localhost(
+    monkeypatch: pytest.MonkeyPatch, own: str, name: str
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: own)
+    assert Server(Stack()).hostname == name
