@@ -86,8 +86,12 @@ def send(port: int, recipient: str = "you@localhost") -> None:
         smtp.sendmail("me@localhost", [recipient], "Subject: hello\n\nIt works.\n")
 
 
-def stop(running: Running, number: signal.Signals) -> int:
+def stop(running: Running, number: signal.Signals, idle: socket.socket) -> int:
+    """Its exit status, after the idle client was told; the server waits a little for a client to close in its turn."""
     running.process.send_signal(number)
+    assert idle.recv(4096).startswith(b"421 4.3.2 ")
+    assert idle.recv(4096) == b""
+    idle.close()
     return running.process.wait(30)
 
 
@@ -102,9 +106,7 @@ def test_quickstart_delivers_and_stops_in_good_order(tmp_path: Path, backend: st
         mails = [path.read_text() for path in (tmp_path / "var/mail/new").iterdir()]
         assert len(mails) == 2
         assert all(mail.endswith("Subject: hello\n\nIt works.\n") for mail in mails)
-        assert stop(running, number) == 0
-        assert idle.recv(4096).startswith(b"421 4.3.2 ")
-        assert idle.recv(4096) == b""
+        assert stop(running, number, idle) == 0
 
 
 def test_the_line_that_quickstart_prints_sends_a_mail(tmp_path: Path) -> None:
@@ -122,8 +124,7 @@ def test_app_is_served_too(tmp_path: Path, backend: str) -> None:
     with served("app.py", backend, tmp_path) as running, connect(running.port) as idle:
         send(running.port)
         assert "Subject: hello\\r\\n\\r\\nIt works.\\r\\n" in (tmp_path / "stdout").read_text()
-        assert stop(running, signal.SIGTERM) == 0
-        assert idle.recv(4096).startswith(b"421 4.3.2 ")
+        assert stop(running, signal.SIGTERM, idle) == 0
 
 
 def loaded(name: str) -> ModuleType:

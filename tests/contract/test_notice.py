@@ -350,7 +350,7 @@ async def test_a_session_that_fails_while_its_client_leaves_is_named_too(caplog:
 
     async with Dialog(Mixes()) as smtp:
         assert await smtp.banner() == 421
-        await smtp.finished()
+        await smtp.closed()
         assert [(each.who, each.outcome) for each in smtp.evidence] == [("mixes", "fault")]
         [other] = await smtp.several(1)
         assert await other.banner() == 421
