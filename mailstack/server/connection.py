@@ -92,7 +92,7 @@ class Connection:
         self._waiting = False  # for the client, to say something or to take what we say
         self._reads = False  # for what it says
         self._onions: CancelScope | None = None  # around the session chain
-        self._scope: CancelScope | None = None  # around the conversation, within the chain
+        self._scope: CancelScope | None = None  # around the conversation, within the chain; the one of its watch
         self._talks = False
         self._cut: Hangup | None = None
         self._after: Reply | None = None
@@ -152,42 +152,38 @@ class Connection:
 
     async def _converse(self, session: Session) -> None:
         """The end of the session chain: always returns normally."""
-        self._scope = scope = CancelScope()
         self._talks = True
         hangup: Hangup | None = None
-        with scope:
-            try:
-                await self._talk()
-            except Hangup as ended:
-                hangup = ended
+        try:
+            await self._talk()
+        except Hangup as ended:
+            hangup = ended
         self._talks = False
-        if scope.cancelled_caught:
-            hangup = self._cut
+        session.watch = None
         if hangup is not None:
             self.why = hangup.why
             await self._say_last(hangup.reply)
         await self._close()
 
     async def _talk(self) -> None:
-        """The command loop; begun anew when a run of checks was late and has spent the conversation's scope."""
-        session = self.session
-        if not self.house.waits:
-            await self._dialog(None)
-        while self.protocol.state is not State.CLOSED:
+        """The command loop, in a scope that is renewed when a run of checks was late and has spent it."""
+        protocol, session = self.protocol, self.session
+        while self._cut is None and (protocol.state is not State.CLOSED or protocol.due):
             session.watch = watch = Watch(shared=True)
+            self._scope = watch.scope
             with watch.scope:
                 await self._dialog(watch)
-            session.watch = None
-        await self.flush()
+        if self._cut is not None:
+            raise self._cut
 
-    async def _dialog(self, watch: Watch | None) -> None:
+    async def _dialog(self, watch: Watch) -> None:
         """Commands until the end, or until `watch` has expired."""
         protocol, dialog = self.protocol, self.dialog
         if protocol.state is State.GREETING:
             await dialog.greet()
             self._say_after()
         while protocol.state is not State.CLOSED:
-            if watch is not None and watch.expired:
+            if watch.expired:
                 return
             event = protocol.next_event()
             if event is not NEED_DATA:
@@ -202,6 +198,8 @@ class Connection:
             if self.house.closing and protocol.state not in _IN_BODY:
                 raise Hangup("shutdown", answers.SHUTDOWN)
             await self.read()
+        if not watch.expired:
+            await self.flush()
 
     def _say_after(self) -> None:
         """The reply of `session.close()`, once its time has come."""

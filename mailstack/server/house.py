@@ -30,7 +30,7 @@ class House:
     connect, ehlo, mail … -- the compiled chain of each phase (`contract.chain.Step`).
     keywords -- what EHLO offers before middleware adds its own.
     now -- time.monotonic() as of the sweeper's last look; good enough for limits, and free.
-    closing -- whether the server is stopping. waits -- whether any chain may wait.
+    closing -- whether the server is stopping.
     """
 
     def __init__(
@@ -98,8 +98,6 @@ class House:
         self.headers = chain("headers", envelope)
         self.message = chain("message", hand_over)
         self.queue = chain("queue", hand_over)
-        steps = (self.connect, self.ehlo, self.mail, self.rcpt, self.data, self.command, self.headers, self.message)
-        self.waits = self.queue.is_async or any(step.is_async for step in steps)
 
     def leave(self, connection: Connection) -> None:
         """A connection is over."""
