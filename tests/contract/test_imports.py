@@ -31,7 +31,11 @@ STRANGERS = {"contract": {"services"}, "services": {"contract"}}  # of one floor
 PLUGINS_MAY = 2  # the highest floor that middleware and handlers import
 
 BACKENDS = {"asyncio", "trio", "uvloop"}
-KNOW_A_BACKEND = {"mailstack/services/transport.py", "mailstack/server/backend.py"}
+KNOW_A_BACKEND = {
+    "mailstack/services/transport/on_asyncio.py",
+    "mailstack/services/transport/on_trio.py",
+    "mailstack/server/backend.py",
+}
 IMPORT_BY_NAME = {"mailstack/config.py", "mailstack/__init__.py"}
 
 
@@ -102,7 +106,7 @@ def faults(file: str, text: str) -> list[str]:
         if problem := fault(here, room(module)):
             found.append(f"{file}:{line} imports {module}: {problem}")
         if module.partition(".")[0] in BACKENDS and file not in KNOW_A_BACKEND:
-            found.append(f"{file}:{line} imports {module}: only services/transport and server/backend know a backend")
+            found.append(f"{file}:{line} imports {module}: only transport/on_* and server/backend know a backend")
         if module.partition(".")[0] == "importlib" and file not in IMPORT_BY_NAME | KNOW_A_BACKEND:
             found.append(f"{file}:{line} imports {module}: only config imports by name")
     return found
@@ -126,12 +130,13 @@ def test_every_room_has_its_floor_and_every_floor_its_room() -> None:
         ("mailstack/session/session.py", "from ..contract import hookspec"),
         ("mailstack/session/session.py", "from mailstack import Reply"),
         ("mailstack/contract/load.py", "from ..services.transport import Stream"),
-        ("mailstack/services/transport.py", "from ..contract import load"),
+        ("mailstack/services/transport/accept.py", "from ...contract import load"),
         ("mailstack/server/house.py", "if TYPE_CHECKING:\n    from ..config import load"),
         ("mailstack/server/house.py", "from ..middleware import recipients"),
         ("mailstack/config.py", "import mailstack.handlers.maildir"),
         ("mailstack/cli/check.py", "from handlers import maildir"),
         ("mailstack/cli/check.py", "import asyncio"),
+        ("mailstack/services/transport/accept.py", "import trio"),
         ("mailstack/server/server.py", "from importlib import import_module"),
         ("middleware/recipients.py", "from mailstack.server.limits import Limits"),
         ("middleware/recipients.py", "from mailstack.middleware.subjecttag import SubjectTag"),

@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mailstack.services import transport
-from mailstack.services.transport import Acceptor, Address, BrokenStream, RawStream, connect, serve
+from mailstack.services.transport import Acceptor, Address, BrokenStream, RawStream, accept, connect, on_asyncio, serve
+from mailstack.services.transport.stream import address_of
 
 MiB = 1024 * 1024
 Handler = Callable[[RawStream, int], Awaitable[None]]
@@ -266,8 +266,8 @@ async def test_closing_frees_the_senders_and_receivers_of_other_tasks() -> None:
 
 
 async def test_closing_towards_a_peer_that_never_reads_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LINGER", 0.05)
-    monkeypatch.setattr(transport, "WRITE_LIMIT", 64 * MiB)
+    monkeypatch.setattr(on_asyncio, "LINGER", 0.05)
+    monkeypatch.setattr(on_asyncio, "WRITE_LIMIT", 64 * MiB)
     async with pair() as (server, client):
         with anyio.move_on_after(0.1):
             await server.send(bytes(32 * MiB))  # more than the kernel takes
@@ -396,7 +396,7 @@ async def test_ipv4_on_an_ipv6_socket_is_reported_as_ipv4() -> None:
     ],
 )
 def test_addresses_are_told_in_one_form(raw: object, told: Address) -> None:
-    assert transport._address(raw) == told
+    assert address_of(raw) == told
 
 
 async def test_an_abstract_unix_socket_can_be_reached() -> None:
@@ -514,7 +514,7 @@ def failing(*failures: int) -> Failing:
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 async def test_want_of_descriptors_pauses_the_listener_and_is_told(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "PAUSE", 0.05)
+    monkeypatch.setattr(accept, "PAUSE", 0.05)
     sock = failing(code, code)
     told: list[int | None] = []
     async with anyio.create_task_group() as group:
@@ -528,7 +528,7 @@ async def test_want_of_descriptors_pauses_the_listener_and_is_told(code: int, mo
 
 
 async def test_a_process_without_descriptors_serves_again_when_it_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "PAUSE", 0.05)
+    monkeypatch.setattr(accept, "PAUSE", 0.05)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     told = anyio.Event()
     sock = listener()
