@@ -108,9 +108,15 @@ class Dialog:
         self._group: TaskGroup | None = None
 
     async def __aenter__(self) -> Conversation:
-        await self._exit.enter_async_context(self.server)
-        self._group = await self._exit.enter_async_context(create_task_group())
-        return await self.connect()
+        try:
+            await self._exit.enter_async_context(self.server)
+            self._group = await self._exit.enter_async_context(create_task_group())
+            return await self.connect()
+        except BaseException:  # nobody calls __aexit__ for what did not open
+            if self._group is not None:
+                self._group.cancel_scope.cancel()
+            await self._exit.__aexit__(None, None, None)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,9 +1,12 @@
 """The test kit's driver: what it hears, what it says, and how it fails."""
 
+from typing import NoReturn
+
 import pytest
 from anyio import move_on_after, sleep_forever
 
 from mailstack import Limits, Listener, Reply, Server, Session, Stack, hookimpl
+from mailstack.contract.hookspec import LiveOn
 from mailstack.testing import Answer, Dialog, Vouch
 from mailstack.testing import conversation as conversation_module
 from mailstack.testing.answer import Reader
@@ -102,6 +105,28 @@ async def test_a_cancelled_test_leaves_nothing_running() -> None:
         async with Dialog(Stuck()) as smtp:
             await smtp.banner()
     assert scope.cancelled_caught
+
+
+async def test_a_dialog_that_does_not_open_leaves_nothing_running_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives: list[str] = []
+
+    class Lives:
+        @hookimpl
+        async def lifespan(self, call_next: LiveOn) -> None:
+            lives.append("begun")
+            try:
+                await call_next()
+            finally:
+                lives.append("ended")
+
+    async def connect(dialog: Dialog) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Dialog, "connect", connect)
+    with pytest.raises(ZeroDivisionError):
+        async with Dialog(Lives()):
+            pass
+    assert lives == ["begun", "ended"]
 
 
 async def test_half_a_close_still_lets_the_client_listen() -> None:
