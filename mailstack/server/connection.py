@@ -127,6 +127,7 @@ class Connection:
         with CancelScope() as self._onions:
             await life(self.session)
             if self._scope is None:  # an onion did not go on
+                await self._say_last(self._after)
                 await self._close()
 
     async def _end(self) -> None:

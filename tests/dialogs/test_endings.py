@@ -387,3 +387,17 @@ async def test_the_clients_leaving_is_nobodys_fault_even_inside_a_task_group(fai
         await smtp.hang_up()
         await smtp.finished()
         assert [each.outcome for each in smtp.evidence] == (["fault"] if failing else [])
+
+
+class OneAtATime:
+    """A session onion that does not go on, and says why."""
+
+    @hookimpl
+    async def session(self, session: Session, call_next: object) -> None:
+        session.close(Reply(421, "one at a time"))
+
+
+async def test_an_onion_that_does_not_go_on_may_say_why() -> None:
+    async with Dialog(OneAtATime(), Vouch()) as smtp:
+        assert str(await smtp.banner()) == "421 one at a time"
+        await smtp.closed()
