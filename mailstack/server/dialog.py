@@ -75,7 +75,7 @@ class Dialog:
     async def mail(self, command: Mail) -> None:
         connection = self.connection
         session, house = connection.session, connection.house
-        if command.parameters and command.parameters.get("SIZE", 0) > house.limits.message_size:
+        if command.parameters and command.parameters.get("SIZE", 0) > house.message_size:
             self._answer("mail", command, answers.TOO_LARGE)
             return
         sender = Sender(command.sender, command.parameters, session.journal)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope
@@ -74,11 +75,12 @@ class Reception:
             if not await self._headers():
                 return
         if data and self._spool.write(data):
-            await self._flush()
+            await self._store(self._spool.flush)
 
-    async def _flush(self) -> None:
+    async def _store(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Let the spool write to its file; want of space refuses the message."""
         try:
-            await self._spool.flush()
+            await write()
         except OSError as error:
             log.exception("fault", error=error, session=self._connection.session.id, phase="spool")
             self.refuse("data", answers.NO_SPACE)
@@ -157,7 +159,7 @@ class Reception:
         if fault is not None:
             self.refuse("data", answers.FAULTY_OCTETS[fault])
         if self.verdict is None and self._spool.unfinished:
-            await self._finish()
+            await self._store(self._spool.finish)
         if self.verdict is not None:
             return self._phase, self.verdict
         message = self.message
@@ -168,13 +170,6 @@ class Reception:
             return await self._hand_over(message)
         finally:
             self._connection.session.hand_over_by = math.inf
-
-    async def _finish(self) -> None:
-        try:
-            await self._spool.finish()
-        except OSError as error:
-            log.exception("fault", error=error, session=self._connection.session.id, phase="spool")
-            self.refuse("data", answers.NO_SPACE)
 
     async def _hand_over(self, message: Message) -> tuple[str, Reply]:
         connection = self._connection
@@ -212,12 +207,9 @@ class Reception:
         assert transaction is not None
         if reply.code >= 400:
             return reply
-        for recipient in transaction.recipients:
-            if recipient.verdict is not None:
-                break
-        else:
-            return reply
         given = [recipient.verdict for recipient in transaction.recipients if recipient.verdict is not None]
+        if not given:
+            return reply
         answered = given if len(given) == len(transaction.recipients) else [*given, reply]
         refusals = [verdict for verdict in answered if verdict.refused]
         if len(refusals) in (0, len(answered)):
