@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 START = 30.0
 STOP = 10.0
+READ = 4096
 ROOT = Path(__file__).parents[2]
 
 
@@ -62,13 +63,18 @@ class Process:
 
     __slots__ = ("errors", "name", "popen", "port")
 
-    def __init__(self, name: str, arguments: Sequence[str]) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.name = name
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop()
         command = [sys.executable, "-m", *arguments]
         with pinned(SERVER_CPU):
             self.popen = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
             )
         try:
             self.port = self.read_port()
@@ -86,12 +92,17 @@ class Process:
         return int(line)
 
     def wait_until_open(self) -> None:
-        """The port is printed as soon as it is known; the server may need a moment more to listen. README.md, "What the
-        figures mean", tells why every server sees this client that leaves without a word."""
+        """The port is printed as soon as it is known; the server may need a moment more to listen.
+
+        The first client is as polite as those that are counted: README.md, "What the figures mean", tells why.
+        """
         end = time.monotonic() + START
         while time.monotonic() < end and self.popen.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), START).close()
+                with socket.create_connection(("127.0.0.1", self.port), START) as client:
+                    client.sendall(b"QUIT\r\n")
+                    while client.recv(READ):
+                        pass
             except ConnectionRefusedError:
                 time.sleep(0.05)
             else:

@@ -1,30 +1,33 @@
 """Who takes part: the rival on two event loops, and mailstack empty and with 20 cheap middlewares on three backends."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .process import Process
+from .workload import MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server to measure. `arguments` follow `python -m`; `ours` takes --log."""
+    """A server to measure. `arguments` follow `python -m`; `ours` takes --log. `environment` is added to ours."""
 
     name: str
     arguments: tuple[str, ...]
     backend: str
     entries: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ours(self) -> bool:
         return self.entries is not None
 
     def start(self, log: bool = False) -> Process:
-        return Process(self.name, [*self.arguments, *(["--log"] if log and self.ours else [])])
+        return Process(self.name, [*self.arguments, *(["--log"] if log and self.ours else [])], self.environment)
 
 
-def rival(backend: str) -> Contestant:
-    return Contestant(f"aiosmtpd-{backend}", ("tests.bench.server_aiosmtpd", backend), backend)
+def rival(backend: str, state: str = "", **environment: str) -> Contestant:
+    name = f"aiosmtpd-{backend}{state}"
+    return Contestant(name, ("tests.bench.server_aiosmtpd", backend), backend, environment=environment)
 
 
 def ours(backend: str, entries: int) -> Contestant:
@@ -35,6 +38,7 @@ def ours(backend: str, entries: int) -> Contestant:
 BASELINE = rival("asyncio")
 CONTESTANTS = (
     BASELINE,
+    rival("asyncio", "-tuned", MALLOC_MMAP_THRESHOLD_=str(4 * MIB), MALLOC_TRIM_THRESHOLD_=str(8 * MIB)),
     rival("uvloop"),
     *(ours(backend, entries) for backend in ("asyncio", "uvloop", "trio") for entries in (0, 20)),
 )
