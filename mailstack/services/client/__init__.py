@@ -1,0 +1,34 @@
+"""A client of SMTP and LMTP over the transport: for handlers that pass mail on, and for the command line.
+
+    async with await open_client(("192.0.2.25", 25), hostname="mx.example.org") as client:
+        outcome = await client.transact(Envelope.of("a@example.org", ["b@example.net"]), Content.of(octets))
+        for verdict in outcome.verdicts: ...        # a Reply for each recipient, in their order
+
+`open_client` connects, reads the banner and says EHLO. `transact` is a whole transaction, pipelined when the server
+offers it; `mail`, `rcpt`, `data` are the same in steps. What the server answers is returned, as `Reply`; what is no
+answer is raised:
+
+* `Refused` -- the server does not serve us (banner or EHLO), with its reply.
+* `Unsupported` -- it lacks an extension that the mail needs; nothing was said. With the reply that is due upstream.
+* `Disconnected`, an OSError -- the connection was cut, timed out, or what came is no SMTP. It says at which stage, and
+  whether the server may have taken the message. The connection is closed then.
+* OSError -- `open_client` could not connect.
+
+A message of any size takes the same memory. One task uses a client at a time; one that is cancelled aborts it.
+"""
+
+from .client import Client, open_client, start_client
+from .values import Content, Disconnected, Envelope, Outcome, Refused, Timeouts, Unsupported
+
+__all__ = [
+    "Client",
+    "Content",
+    "Disconnected",
+    "Envelope",
+    "Outcome",
+    "Refused",
+    "Timeouts",
+    "Unsupported",
+    "open_client",
+    "start_client",
+]
