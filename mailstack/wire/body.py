@@ -14,7 +14,8 @@ most four octets are held back between calls.
 
 Failure: a bare CR, a bare LF or a NUL sets `fault`; the octets before it are delivered, none after it, and the decoder
 reads on to the true end, so that the refusal comes after it. With `normalise=True` nothing is faulty: bare CR and bare
-LF become CRLF as data, and NUL is dropped.
+LF become CRLF as data, and NUL is dropped. A BINARYMIME message is never mended: its header section is lines like any
+other, and below the empty line its octets are free (RFC 3030 §3).
 """
 
 import re
@@ -24,6 +25,7 @@ from typing import Final
 _CRLF: Final = b"\r\n"
 _STUFFED: Final = b"\r\n."
 _END: Final = b"\r\n.\r\n"
+_BLANK_LINE: Final = b"\r\n\r\n"  # the end of the line before counts
 _PREFIXES: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # what may be the start of _END, longest first
 
 _SOUND: Final = (None, "\r\n")  # the kinds of line end that may have been met
@@ -91,13 +93,28 @@ class ChunkDecoder:
 
     `done`: this chunk's octets are all consumed. `left`: how many are still to come. `trailing`: the octets that
     followed the chunk. `fault` and `size` are the message's, as in DataDecoder. There is no dot-stuffing here, and a
-    line may go on in the next chunk.
+    line may go on in the next chunk. binary -- the message is BINARYMIME, which `normalise` leaves alone.
     """
 
-    __slots__ = ("_held", "_last", "_normalise", "done", "fault", "left", "size", "trailing")
+    __slots__ = (
+        "_binary",
+        "_free",
+        "_held",
+        "_last",
+        "_normalise",
+        "_seen",
+        "done",
+        "fault",
+        "left",
+        "size",
+        "trailing",
+    )
 
-    def __init__(self, normalise: bool = False) -> None:
-        self._normalise = normalise
+    def __init__(self, normalise: bool = False, *, binary: bool = False) -> None:
+        self._binary = binary
+        self._free = False  # the header section of a binary message is over
+        self._seen = _CRLF  # its last octets so far; an empty line at the very start ends it too
+        self._normalise = normalise and not binary
         self._held = b""  # a CR whose LF may follow
         self.left = 0
         self._last = False
@@ -133,6 +150,27 @@ class ChunkDecoder:
     def _take(self, data: bytes) -> bytes:
         if self.fault is not None:
             return b""
+        return self._take_binary(data) if self._binary else self._take_lines(data)
+
+    def _take_binary(self, data: bytes) -> bytes:
+        """Lines up to the empty one, and below it whatever it is."""
+        head = b""
+        if not self._free:
+            seen = self._seen + data
+            blank = seen.find(_BLANK_LINE)
+            if blank < 0:
+                self._seen = seen[1 - len(_BLANK_LINE) :]
+                return self._take_lines(data)
+            end = blank + len(_BLANK_LINE) - len(self._seen)
+            head = self._take_lines(data[:end])
+            if self.fault is not None:
+                return head
+            self._free = True
+            data = data[end:]
+        self.size += len(data)
+        return head + data if head else data
+
+    def _take_lines(self, data: bytes) -> bytes:
         octets = self._held + data if self._held else data
         self._held = b""
         if octets.endswith(b"\r") and not (self._last and self.done):

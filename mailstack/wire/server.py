@@ -7,7 +7,8 @@ of turn, or that cannot be read, never reaches the caller's policy: it surfaces 
 Promises: however the octets are cut, the events are the same. Memory is bounded by the longest command line plus what
 `receive()` was given. A message body is over at CRLF.CRLF, or with the last octet of a BDAT, and nowhere else.
 
-Sources: RFC 5321 §3 and §4, RFC 2920 (pipelining), RFC 3030 (CHUNKING), RFC 2034 (enhanced status codes).
+Sources: RFC 5321 §3 and §4, RFC 2920 (pipelining), RFC 3030 (CHUNKING, BINARYMIME), RFC 2033 (LMTP), RFC 2034
+(enhanced status codes).
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ LEGAL: Mapping[type, tuple[State, ...]] = {
     Command: _GREETED,
 }
 
+# In a BINARYMIME transaction the octets come by BDAT alone (RFC 3030 §3).
+LEGAL_BINARY: Mapping[type, tuple[State, ...]] = {**LEGAL, Data: ()}
+
 # Where a positive answer leads. DATA's 354 opens the body; BDAT moves when its octets are consumed.
 NEXT: Mapping[type, State] = {
     Hello: State.READY,
@@ -114,6 +118,9 @@ _OUT_OF_TURN: Mapping[State, Reply] = {
     State.SHUNNED: Reply(503, "no service for you here"),
 }
 _NESTED_MAIL = Reply(503, "sender already given")
+_BINARY_BY_BDAT = Reply(503, "a BINARYMIME message comes by BDAT")
+_SAY_LHLO = Reply(500, "this is an LMTP server: send LHLO", status="5.5.1")
+_SAY_EHLO = Reply(500, "this is no LMTP server: send EHLO", status="5.5.1")
 _TOO_LONG = Reply(500, "command line too long")
 _LINE_END = Reply(500, "command lines end with CRLF")
 _NO_WEB = Reply(554, "this is a mail server", status="5.5.1", close=True)
@@ -131,6 +138,8 @@ class ServerProtocol:
 
     normalise -- make bare CR and LF in bodies CRLF and drop NUL, instead of refusing them; accept command lines that
                  end with a bare LF.
+    lmtp -- speak LMTP (RFC 2033): LHLO takes the place of HELO and EHLO. That the end of the data has one reply for
+            each recipient is up to the caller, who says them.
     line_limit, auth_limit -- octets of a command line, its end included.
     parameters -- the MAIL and RCPT parameters that are understood, the core's and those that middleware brought.
     """
@@ -142,6 +151,7 @@ class ServerProtocol:
         "_chunk_opened",
         "_chunk_start",
         "_data",
+        "_legal",
         "_output",
         "_overlong",
         "_pending",
@@ -149,6 +159,7 @@ class ServerProtocol:
         "due",
         "keywords",
         "line_limit",
+        "lmtp",
         "normalise",
         "parameters",
         "state",
@@ -159,17 +170,20 @@ class ServerProtocol:
         self,
         *,
         normalise: bool = False,
+        lmtp: bool = False,
         line_limit: int = 2048,
         auth_limit: int = 12288,
         parameters: Mapping[tuple[str, str], Parameter] = PARAMETERS,
     ) -> None:
         self.normalise = normalise
+        self.lmtp = lmtp
         self.line_limit = line_limit
         self.auth_limit = auth_limit
         self.parameters = parameters
         self.state = State.GREETING
         self.keywords: Mapping[str, str] = {}
         self.utf8 = False
+        self._legal = LEGAL
         self._buffer = b""
         self._at = 0
         self._output: list[bytes] = []
@@ -233,9 +247,11 @@ class ServerProtocol:
         kind = type(command)
         if kind is Command and _foreign(line):
             return self._unreadable(line, _NO_WEB)
-        if self.state in LEGAL[kind]:
+        if self.state in self._legal[kind]:
             if kind is Bdat:
                 self._open_chunk(command)  # type: ignore[arg-type]
+            elif kind is Hello and (command.verb == "LHLO") is not self.lmtp:
+                return Refused(command.verb, _SAY_LHLO if self.lmtp else _SAY_EHLO)
             return command
         return self._refuse(command)
 
@@ -286,6 +302,8 @@ class ServerProtocol:
             return self.next_event()
         if type(command) is Mail and self.state in (State.MAIL, State.RCPT):
             return Refused(command.verb, _NESTED_MAIL)
+        if type(command) is Data and self.state is State.RCPT:
+            return Refused(command.verb, _BINARY_BY_BDAT)
         return Refused(command.verb, _OUT_OF_TURN[self.state])
 
     # Bodies.
@@ -309,7 +327,7 @@ class ServerProtocol:
 
     def _open_chunk(self, command: Bdat) -> None:
         if self._chunk is None:
-            self._chunk = ChunkDecoder(self.normalise)
+            self._chunk = ChunkDecoder(self.normalise, binary=self._legal is LEGAL_BINARY)
         self._chunk_start = self._chunk.start(command.size, command.last)
         self._chunk_opened = (command, self.state)
         self.state = State.CHUNK
@@ -334,8 +352,7 @@ class ServerProtocol:
             self.state = before
             return Refused(command.verb, _OUT_OF_TURN[before])
         if command.last:
-            self._chunk = None
-            self.utf8 = False
+            self._forget()
         self.state = State.READY if command.last else State.CHUNKED
         return EndOfBody(command.last, decoder.fault)
 
@@ -360,12 +377,19 @@ class ServerProtocol:
 
     def _entered(self, command: AnyCommand) -> None:
         if isinstance(command, Mail):
-            self.utf8 = "SMTPUTF8" in command.parameters
+            if command.parameters:
+                self.utf8 = "SMTPUTF8" in command.parameters
+                self._legal = LEGAL_BINARY if command.parameters.get("BODY") == "BINARYMIME" else LEGAL
         elif isinstance(command, Data):
             self._data = DataDecoder(self.normalise)
         elif isinstance(command, Hello):
-            self.utf8 = False
-            self._chunk = None
+            self._forget()
+
+    def _forget(self) -> None:
+        """No transaction any more."""
+        self._chunk = None
+        self._legal = LEGAL
+        self.utf8 = False
 
     def say(self, reply: Reply) -> None:
         """A reply that answers no command: to `Refused`, to the end of a body, or a 421 of the server's own."""
@@ -373,8 +397,7 @@ class ServerProtocol:
 
     def reset(self) -> None:
         """The transaction is over (RSET, or the server dropped it)."""
-        self._chunk = None
-        self.utf8 = False
+        self._forget()
         if self.state not in (State.HELLO, State.SHUNNED, State.CLOSED):
             self.state = State.READY
 

@@ -210,9 +210,11 @@ def test_stuffed_octets_come_back_unstuffed(octets: bytes, length: int) -> None:
     assert decode(pieces) == (text, None, True, b"", len(text))
 
 
-def chunked(chunks: list[bytes], length: int, normalise: bool = False, follow: bytes = b"") -> tuple[bytes, str | None]:
+def chunked(
+    chunks: list[bytes], length: int, normalise: bool = False, follow: bytes = b"", *, binary: bool = False
+) -> tuple[bytes, str | None]:
     """Feed a message's chunks in pieces of `length` octets, the last followed at once by `follow`."""
-    decoder = ChunkDecoder(normalise)
+    decoder = ChunkDecoder(normalise, binary=binary)
     out = b""
     for i, chunk in enumerate(chunks):
         last = i == len(chunks) - 1
@@ -257,6 +259,49 @@ def test_chunks_join_to_one_message_whatever_the_pieces(name: str, length: int) 
 @example([b"\r", b"\0", b"\n"], 1, True)
 def test_any_chunking_decodes_as_the_oracle_does(chunks: list[bytes], length: int, normalise: bool) -> None:
     assert chunked(chunks, length, normalise) == lines_of(b"".join(chunks), normalise)
+
+
+def binary_oracle(octets: bytes) -> tuple[bytes, str | None]:
+    """RFC 3030 §3: lines up to the first empty one, and free octets below it."""
+    blank = (b"\r\n" + octets).find(b"\r\n\r\n")
+    head = octets if blank < 0 else octets[: blank + 2]
+    lines, fault = lines_of(head, normalise=False)
+    return (lines, fault) if fault else (octets, None)
+
+
+BINARY = {
+    "free below the empty line": ([b"A: b\r\n\r\n\r\n\0\n.\r\n\r"], None),
+    "the empty line over borders": ([b"A: b\r", b"\n\r", b"", b"\n\0\r\n\n"], None),
+    "an empty line at the start": ([b"\r\n\0"], None),
+    "an empty line at the start, cut": ([b"\r", b"\n", b"\0"], None),
+    "no empty line": ([b"A: b\r\n"], None),
+    "nothing": ([b""], None),
+    "CR at the end of the body": ([b"\r\nx\r", b""], None),
+    "NUL in the header section": ([b"A: \0b\r\n\r\n\0"], "NUL"),
+    "LF LF is no empty line": ([b"A: b\n\nx"], "bare LF"),
+    "CR CRLF CRLF": ([b"A: b\r\r\n\r\nx"], "bare CR"),
+    "CR at the end of the header section": ([b"A: b\r", b""], "bare CR"),
+    "CRLF CR": ([b"A: b\r\n\rx"], "bare CR"),
+}
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 3, 100])
+@pytest.mark.parametrize("name", BINARY)
+def test_a_binary_message_has_a_sound_header_section_and_a_free_body(name: str, length: int, normalise: bool) -> None:
+    chunks, fault = BINARY[name]
+    expected = binary_oracle(b"".join(chunks))
+    assert expected[1] == fault
+    assert chunked(chunks, length, normalise, b"NOOP\r\n", binary=True) == expected
+
+
+@given(st.lists(thick, min_size=1, max_size=5), st.integers(1, 9), st.booleans())
+@example([b"\r\n", b"\r"], 1, True)
+def test_any_chunking_of_a_binary_message_decodes_as_the_oracle_does(
+    chunks: list[bytes], length: int, normalise: bool
+) -> None:
+    for lead in (b"", b"A: b\r\n"):
+        assert chunked([lead, *chunks], length, normalise, binary=True) == binary_oracle(lead + b"".join(chunks))
 
 
 def test_a_faulty_chunk_still_consumes_exactly_its_octets() -> None:

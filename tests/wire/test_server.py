@@ -20,8 +20,10 @@ HELLO = b"EHLO client.example.org\r\n"
 ENVELOPE = HELLO + b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"
 
 
-def greeted(normalise: bool = False, line_limit: int = 2048, auth_limit: int = 12288) -> ServerProtocol:
-    protocol = ServerProtocol(normalise=normalise, line_limit=line_limit, auth_limit=auth_limit)
+def greeted(
+    normalise: bool = False, line_limit: int = 2048, auth_limit: int = 12288, *, lmtp: bool = False
+) -> ServerProtocol:
+    protocol = ServerProtocol(normalise=normalise, lmtp=lmtp, line_limit=line_limit, auth_limit=auth_limit)
     protocol.greet(Reply(220, "mx.test ESMTP"))
     protocol.take_output()
     return protocol
@@ -195,6 +197,96 @@ def test_the_grammar_follows_the_keywords_that_were_offered() -> None:
     assert talk(protocol, line) == [Refused("MAIL", Reply(555, "a parameter is not recognised"))]
     protocol.keywords = {"SIZE": ""}
     assert talk(protocol, line) == [Mail(Address("a", "example.org"), {"SIZE": 5})]
+
+
+LMTP_TURNS = {True: ("LHLO",), False: ("HELO", "EHLO")}
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+@pytest.mark.parametrize("state", [State.HELLO, State.READY, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT])
+def test_lmtp_is_greeted_with_lhlo_and_smtp_never(lmtp: bool, state: State) -> None:
+    right, wrong = LMTP_TURNS[lmtp], LMTP_TURNS[not lmtp]
+    for verb in right + wrong:
+        protocol = in_state(state)
+        protocol.lmtp = lmtp
+        protocol.receive(f"{verb} b.example\r\n".encode())
+        event = protocol.next_event()
+        if verb in right:
+            assert event == Hello(verb, "b.example")
+        else:
+            assert isinstance(event, Refused)
+            assert (event.verb, event.reply.code, event.reply.status) == (verb, 500, "5.5.1")
+            assert right[-1] in event.reply.text
+        assert protocol.state is state
+
+
+def test_who_was_shunned_hears_503_to_any_greeting() -> None:
+    for verb in (b"EHLO", b"LHLO"):
+        protocol = in_state(State.SHUNNED)
+        (refused,) = talk(protocol, verb + b" b.example\r\n")
+        assert isinstance(refused, Refused)
+        assert refused.reply.code == 503
+
+
+# BINARYMIME.
+
+BINARY_MAIL = b"MAIL FROM:<a@example.org> BODY=BINARYMIME\r\n"
+TO_B = b"RCPT TO:<b@example.org>\r\n"
+
+
+def in_binary(normalise: bool = False) -> ServerProtocol:
+    """A BINARYMIME transaction with a recipient."""
+    protocol = greeted(normalise)
+    protocol.keywords = {"CHUNKING": "", "8BITMIME": "", "BINARYMIME": ""}
+    assert isinstance(talk(protocol, HELLO + BINARY_MAIL + TO_B)[-1], Rcpt)
+    protocol.take_output()
+    return protocol
+
+
+def test_a_binary_message_comes_by_bdat_alone() -> None:
+    protocol = in_binary()
+    (refused,) = talk(protocol, b"DATA\r\n")
+    assert isinstance(refused, Refused)
+    assert (refused.reply.code, refused.reply.status) == (503, "5.5.1")
+    assert "BDAT" in refused.reply.text
+    events = talk(protocol, b"BDAT 16 LAST\r\nA: b\r\n\r\n\0\r\n.\r\n\n\rNOOP\r\n")
+    assert join(events) == b"A: b\r\n\r\n\0\r\n.\r\n\n\r"
+    assert events[-2:] == [EndOfBody(True, None), Command("NOOP", "")]
+
+
+@pytest.mark.parametrize("between", [b"RSET\r\n", HELLO, b"BDAT 0 LAST\r\n", b"BDAT 0\r\nRSET\r\n"])
+def test_binarymime_is_the_transaction_s(between: bytes) -> None:
+    protocol = in_binary()
+    events = talk(protocol, between + b"MAIL FROM:<a@example.org> BODY=8BITMIME\r\n" + TO_B + b"DATA\r\na\nb\r\n.\r\n")
+    assert Data() in events
+    assert events[-1] == EndOfBody(True, "bare LF")
+    events = talk(protocol, b"MAIL FROM:<a@example.org>\r\n" + TO_B + b"BDAT 6 LAST\r\n\r\na\0b\n")
+    assert events[-1] == EndOfBody(True, "NUL")
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("fault", [(b"\r", "bare CR"), (b"\n", "bare LF"), (b"\0", "NUL")])
+def test_the_header_section_of_a_binary_message_is_lines(normalise: bool, fault: tuple[bytes, str]) -> None:
+    protocol = in_binary(normalise)
+    events = talk(protocol, b"BDAT 10 LAST\r\nA:" + fault[0] + b"b\r\n\r\n\0\0NOOP\r\n")
+    assert events[1:] == [Body(b"A:"), EndOfBody(True, fault[1]), Command("NOOP", "")]
+
+
+@given(st.lists(st.binary(max_size=20), min_size=1, max_size=4), st.integers(1, 9))
+def test_a_binary_conversation_is_the_same_however_it_is_cut(chunks: list[bytes], step: int) -> None:
+    stream = b"BDAT 8\r\nA: b\r\n\r\n" + b"".join(b"BDAT %d\r\n%s" % (len(chunk), chunk) for chunk in chunks)
+    stream += b"BDAT 0 LAST\r\nNOOP\r\n"
+    protocol = in_binary()
+    events = [event for at in range(0, len(stream), step) for event in talk(protocol, stream[at : at + step])]
+    assert join(events) == b"A: b\r\n\r\n" + b"".join(chunks)
+    assert [event for event in events if not isinstance(event, Body)] == [
+        Bdat(8, False),
+        EndOfBody(False, None),
+        *(event for chunk in chunks for event in (Bdat(len(chunk), False), EndOfBody(False, None))),
+        Bdat(0, True),
+        EndOfBody(True, None),
+        Command("NOOP", ""),
+    ]
 
 
 UTF8_MAIL = b"MAIL FROM:<a@example.org> SMTPUTF8\r\n"
@@ -456,7 +548,7 @@ def test_replies_leave_as_one_piece_and_once() -> None:
 @pytest.mark.parametrize("verb", ["HELO", "EHLO", "LHLO"])
 def test_the_answer_to_a_greeting_has_no_enhanced_code(verb: str) -> None:
     for reply in (OK, Reply(550), Reply(450, close=True)):
-        protocol = greeted()
+        protocol = greeted(lmtp=verb == "LHLO")
         talk(protocol, f"{verb} a.example\r\n".encode(), to=lambda command, reply=reply: reply)  # type: ignore[misc]
         assert protocol.take_output()[3:6] not in (b" 2.", b" 4.", b" 5.")
 
