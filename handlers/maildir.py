@@ -40,7 +40,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
@@ -64,13 +63,12 @@ class Maildir:
 
     path -- the Maildir, "~" for home; with placeholders, one for each recipient.
     eol -- the line ends in the files: "lf" (what programs on this side of the wire expect) or "crlf" (as received).
+        A BINARYMIME message is always stored as received: what looks like a line end there may be none.
     keep_case -- whether local parts that differ in case alone have Maildirs of their own.
     writers -- messages that are written at the same time, each in a thread.
 
     ConfigError: an option that makes no sense; at the start, a Maildir that cannot be made or written.
     """
-
-    rehearsable = True
 
     def __init__(
         self, path: str | os.PathLike[str], *, eol: str = "lf", keep_case: bool = False, writers: int = 8
@@ -83,9 +81,9 @@ class Maildir:
         self._limiter: CapacityLimiter | None = None
 
     @hookimpl
-    async def lifespan(self, server: Any, call_next: LiveOn) -> None:
+    async def lifespan(self, call_next: LiveOn) -> None:
         self._limiter = CapacityLimiter(self.writers)  # of this event loop
-        if not self._divided and not server.rehearsal:
+        if not self._divided:
             await to_thread.run_sync(_prove, self.path)
         try:
             await call_next()
@@ -95,12 +93,10 @@ class Maildir:
     @hookimpl
     async def queue(self, session: Session, message: Message) -> Reply:
         letters = self._letters(session)
-        if session.rehearsal:
-            session.note("maildir", "queue", f"would have written to {', '.join(each.folder for each in letters)}")
-            return Reply(250, f"would be queued as {message.id}")
         try:
             # The thread is waited for whatever happens: the delivery takes place or not, and the reply says which.
-            await to_thread.run_sync(_deliver, letters, message, self.crlf, limiter=self._limiter)
+            as_it_is = self.crlf or _is_binary(session)
+            await to_thread.run_sync(_deliver, letters, message, as_it_is, limiter=self._limiter)
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -114,7 +110,7 @@ class Maildir:
         assert transaction is not None
         copies: dict[str, dict[str, None]] = {}
         for recipient in transaction.recipients:
-            if recipient.verdict is None or recipient.verdict.positive:
+            if recipient.verdict is None:  # nobody has answered for it: neither refused nor taken care of
                 address = recipient.address
                 if address.postmaster:
                     address = Address(address.local, session.hostname)
@@ -233,6 +229,10 @@ class _File:
                 pass  # a reader was faster, and has it
             except OSError as error:
                 log.error("could not remove a file", who="maildir", reason=str(error))
+
+
+def _is_binary(session: Session) -> bool:
+    return session.transaction is not None and session.transaction.sender.binary
 
 
 def _deliver(letters: list[_Letter], message: Message, crlf: bool) -> None:

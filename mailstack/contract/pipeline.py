@@ -9,7 +9,7 @@ Everything that can be wrong with a stack is a ConfigError here, with file and l
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from .fault import ContractError, Late, counted, failure_in, judge, no_answer
 from .hookspec import NOTICES, PHASES
 from .load import HOOKS, Loader
 from .predicate import ORDER
+from .rehearsal import rehearse
 
 # A notice has no reply to hold up, and nobody waits for it long.
 NOTICE_LIMIT = 30.0
@@ -41,12 +42,16 @@ class Pipeline:
     """The loaded entries of a stack, in its order, and what they bring.
 
     entries -- all of them, outermost first. warnings -- what `check` should tell the postmaster.
+    not_asked -- in a rehearsal: the entries that are not asked, each with the hooks that are left out.
     parameters -- the MAIL and RCPT parameters that the parser knows: the core's, and each entry's `parameters`.
     """
 
-    def __init__(self, tree: tuple[_Loaded, ...], entries: list[Entry], warnings: list[str]) -> None:
+    def __init__(
+        self, tree: tuple[_Loaded, ...], entries: list[Entry], warnings: list[str], not_asked: Sequence[Entry] = ()
+    ) -> None:
         self.entries = entries
         self.warnings = warnings
+        self.not_asked = not_asked
         self.parameters: dict[tuple[str, str], Parameter] = dict(PARAMETERS)
         for entry in entries:
             for parameter in _parameters(entry):
@@ -124,15 +129,18 @@ class _Loaded:
         self.decided = False
 
 
-def build(stack: Stack) -> Pipeline:
-    """Load and check a stack. ConfigError tells what is wrong, where, and the remedy."""
+def build(stack: Stack, *, rehearsal: bool = False) -> Pipeline:
+    """Load and check a stack. ConfigError tells what is wrong, where, and the remedy.
+
+    rehearsal -- whether it is for sessions that did not happen (see `rehearsal`).
+    """
     if not isinstance(stack, Stack):
         raise ConfigError(f"{stack!r} is not a stack", remedy="write Stack(…) around the entries")
     loader, entries, warnings = Loader(), [], []  # type: Loader, list[Entry], list[str]
     tree = tuple(_load(stack.entries, stack.origins, loader, entries))
     for hook in HOOKS:
         _check_conditions(tree, hook, warnings)
-    return Pipeline(tree, entries, warnings)
+    return Pipeline(tree, entries, warnings, rehearse(entries) if rehearsal else ())
 
 
 def _load(

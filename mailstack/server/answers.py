@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..contract.rehearsal import would_take
+from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Recipient
 from ..wire.command import Command
@@ -66,6 +68,11 @@ def _rcpt(session: Session, recipient: Recipient) -> Reply:
 
 def _command(session: Session, command: Command) -> Reply:
     return _OTHER_COMMANDS.get(command.verb, _UNKNOWN)
+
+
+def would_be_queued(session: Session, message: Message) -> Reply:
+    """The end of `queue` in a rehearsal, which stops before the handler."""
+    return Reply(250, f"would have been queued as {message.id}") if would_take(session) else NOBODY_TOOK_IT
 
 
 # The end of each phase's chain. `connect` and `ehlo` speak the host's name: see `Policy`.

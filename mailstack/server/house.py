@@ -15,7 +15,7 @@ from ..session.session import Session
 from ..session.spool import SpoolFolder
 from ..session.transaction import Transaction
 from ..wire.reply import Reply
-from .answers import ENDS
+from .answers import ENDS, would_be_queued
 from .limits import Limits
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class House:
             "connect": lambda session, subject: self._greeting,
             "ehlo": lambda session, greeting: Reply(250, self.hostname),
         }
+        if self.rehearsal:
+            ends["queue"] = would_be_queued
         envelope, hand_over = float(self.limits.envelope), self.hand_over
 
         def chain(hook: str, limit: float) -> Any:

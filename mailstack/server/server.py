@@ -9,6 +9,7 @@ async with server:                # or inside an application, on its loop, async
 
 from __future__ import annotations
 
+import copy
 import signal
 import socket
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ class Server:
         if self._pipeline is None:
             if self.spool is not None:
                 self._check_spool(Path(self.spool))
-            self._pipeline = build(self.stack)
+            self._pipeline = build(self.stack, rehearsal=self.rehearsal)
         return self._pipeline
 
     def _check_spool(self, folder: Path) -> None:
@@ -106,6 +107,15 @@ class Server:
         except ConfigError as error:
             error.file, error.line = self.origin.file, self.origin.line
             raise
+
+    def in_memory(self, *, rehearsal: bool = False) -> Server:
+        """A copy for tests and rehearsals: it listens nowhere, and has a spool of its own. This one must not run.
+
+        rehearsal -- whether the sessions of the copy are rehearsals.
+        """
+        twin = copy.copy(self)
+        twin.listeners, twin.spool, twin.rehearsal, twin._pipeline = [], None, rehearsal, None
+        return twin
 
     # In an application's own loop.
 

@@ -29,6 +29,7 @@ from ..server.limits import Limits
 from .answer import Answer
 from .conversation import Conversation, ConversationEnded
 from .dialog import SWEEP, Dialog, Vouch
+from .readonly import read_only
 from .witness import FAULTS, Grip, Witness, hooks_of
 
 __all__ = ["CONTRACT_CHECKS", "Check", "Make", "StackAround", "check_contract", "vouched"]
@@ -113,7 +114,11 @@ async def loads(make: Make, around: StackAround = vouched, **options: Any) -> No
 
 async def survives_a_plain_session(make: Make, around: StackAround = vouched, **options: Any) -> None:
     """Several transactions, a bounce, and the other commands."""
-    async with _served(around(make()), options) as (smtp, _):
+    await _plain_session(around(make()), options)
+
+
+async def _plain_session(stack: Stack, options: dict[str, Any]) -> None:
+    async with _served(stack, options) as (smtp, _):
         await _walk(smtp)
         for line in (b"HELO me", b"VRFY you", b"HELP", b"nonsense", b"MAIL FROM:<>", b"RCPT TO:<postmaster>", b"RSET"):
             await _walk(smtp, ((line + b"\r\n", 1),))
@@ -121,8 +126,11 @@ async def survives_a_plain_session(make: Make, around: StackAround = vouched, **
 
 
 async def survives_a_rehearsal(make: Make, around: StackAround = vouched, **options: Any) -> None:
-    """The same when it is only played."""
-    await survives_a_plain_session(make, around, **options, rehearsal=True)
+    """The same when it is only played, where nothing may be written outside of the spool."""
+    stack = around(make())
+    with read_only() as written:
+        await _plain_session(stack, {**options, "rehearsal": True})
+    assert not written, f"in a rehearsal it wrote: {', '.join(written)}"
 
 
 async def survives_an_empty_message(make: Make, around: StackAround = vouched, **options: Any) -> None:

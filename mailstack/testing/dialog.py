@@ -11,7 +11,6 @@ keeps a session from ending fails the test, and so does a message that stays in 
 
 from __future__ import annotations
 
-import copy
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
@@ -21,7 +20,7 @@ from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup, TaskStatus
 
 from ..contract.compose import Stack
-from ..contract.hookspec import hookimpl
+from ..contract.hookspec import CallNext, hookimpl
 from ..server.limits import Limits
 from ..server.server import Server
 from ..services.memory import MemoryStream, memory_stream_pair
@@ -42,6 +41,7 @@ class Vouch:
     """Takes every recipient. An open relay: for tests alone."""
 
     name = "vouch"
+    rehearsable = True
 
     @hookimpl
     def rcpt(self, recipient: Recipient) -> None:
@@ -49,7 +49,10 @@ class Vouch:
 
 
 class Collect:
-    """The end of a stack under test: keeps what reaches it in `messages`."""
+    """The end of a stack under test: keeps what reaches it in `messages`.
+
+    It is an onion around nothing, so that it is asked in a rehearsal too: no check is asked at `queue` there.
+    """
 
     name = "collect"
     rehearsable = True
@@ -58,10 +61,10 @@ class Collect:
         self.messages: list[Delivery] = []
 
     @hookimpl
-    async def queue(self, session: Session, message: Message) -> Reply:
+    async def queue(self, session: Session, message: Message, call_next: CallNext) -> Reply:
         transaction = session.transaction
         assert transaction is not None
-        recipients = [str(recipient) for recipient in transaction.recipients]
+        recipients = [str(recipient) for recipient in transaction.recipients if recipient.verdict is None]
         self.messages.append(Delivery(str(transaction.sender), recipients, await message.read(), message.id))
         return Reply(250, f"collected as {message.id}")
 
@@ -73,6 +76,7 @@ class Dialog:
     client -- the address the connection comes from: a numeric host, (host, port), or "" for a UNIX socket.
     limits -- default: the server's own, with a look at the clocks every 50 ms.
     hostname -- the server's name. listener -- the name of the listener that seems to have taken the connection.
+    lmtp -- whether it speaks LMTP.
     rehearsal -- whether sessions are rehearsals. normalise -- as in Server.
     handler -- what stands at the end of the stack; None: nothing. Default: `Collect()`, whose `messages` the
         Conversation shows.
@@ -80,7 +84,7 @@ class Dialog:
     `async with` gives the `Conversation`; `connect()` and `several()` make more.
     """
 
-    __slots__ = ("_client", "_exit", "_group", "_lines", "_listener", "_ports", "messages", "server")
+    __slots__ = ("_client", "_exit", "_group", "_lines", "_listener", "_lmtp", "_ports", "messages", "server")
 
     def __init__(
         self,
@@ -89,19 +93,20 @@ class Dialog:
         limits: Limits | None = None,
         hostname: str | None = None,
         listener: str = "",
+        lmtp: bool = False,
         rehearsal: bool = False,
         normalise: bool | None = None,
         handler: object = ...,
     ) -> None:
         end = Collect() if handler is ... else handler
         self.messages: list[Delivery] = end.messages if isinstance(end, Collect) else []
-        self.server = _server(what, end)
+        self.server = _server(what, end, rehearsal)
         self.server.limits = limits or replace(self.server.limits, sweep=SWEEP)
         self.server.hostname = hostname or self.server.hostname
         self.server.normalise = self.server.normalise if normalise is None else normalise
-        self.server.rehearsal = rehearsal
         self._client = client
         self._listener = listener
+        self._lmtp = lmtp
         self._ports = count(40001)
         self._lines: list[Conversation] = []
         self._exit = AsyncExitStack()
@@ -145,7 +150,7 @@ class Dialog:
 
     async def _serve(self, stream: MemoryStream, finished: Event, *, task_status: TaskStatus[Session | None]) -> None:
         try:
-            await self.server.serve_stream(stream, self._listener, task_status=task_status)
+            await self.server.serve_stream(stream, self._listener, lmtp=self._lmtp, task_status=task_status)
         finally:
             finished.set()
 
@@ -167,13 +172,10 @@ class Dialog:
         return house is not None and bool(house.spool.in_memory or house.spool.files)
 
 
-def _server(what: tuple[object, ...], end: object) -> Server:
+def _server(what: tuple[object, ...], end: object, rehearsal: bool) -> Server:
     """A server of its own that listens nowhere."""
-    if len(what) == 1 and isinstance(what[0], Server):
-        server = copy.copy(what[0])
-        server.listeners, server.spool, server._pipeline = [], None, None
-    else:
-        server = Server(Stack(*what), [], hostname="mx.test")
+    given = what[0] if len(what) == 1 and isinstance(what[0], Server) else Server(Stack(*what), [], hostname="mx.test")
+    server = given.in_memory(rehearsal=rehearsal)
     if end is not None:
         server.stack = Stack(server.stack, end)
     return server

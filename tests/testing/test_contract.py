@@ -1,6 +1,10 @@
 """The contract's checks: what keeps it passes all of them, what breaks it is caught by the one that says so."""
 
+import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from anyio import Event, create_task_group, sleep_forever
@@ -146,6 +150,35 @@ class Raises:
         raise ZeroDivisionError
 
 
+class RaisesInRehearsal:
+    rehearsable = True
+
+    @hookimpl
+    def command(self, session: Session) -> None:
+        assert not session.rehearsal
+
+
+class Scribbles:
+    """Promises to write nothing in a rehearsal, and does; the failure is its own to hide."""
+
+    rehearsable = True
+
+    @hookimpl
+    def message(self) -> None:
+        with suppress(OSError):
+            Path("counter").write_text("1")
+
+
+class MakesItsDatabase:
+    rehearsable = True
+
+    @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        with suppress(OSError):
+            sqlite3.connect("seen.db").close()
+        await call_next()
+
+
 class FailsAtReset:
     @hookimpl
     def reset(self) -> None:
@@ -235,7 +268,9 @@ BROKEN: list[tuple[Callable[[], object], Check]] = [
     (Misspelt, contract.loads),
     (Raises, contract.survives_a_plain_session),
     (FailsAtReset, contract.survives_a_plain_session),
-    (Raises, contract.survives_a_rehearsal),
+    (RaisesInRehearsal, contract.survives_a_rehearsal),
+    (Scribbles, contract.survives_a_rehearsal),
+    (MakesItsDatabase, contract.survives_a_rehearsal),
     (WantsSubject, contract.survives_an_empty_message),
     (WantsSmall, contract.survives_the_largest_message),
     (WantsColons, contract.survives_strange_octets),
@@ -248,9 +283,13 @@ BROKEN: list[tuple[Callable[[], object], Check]] = [
 
 
 @pytest.mark.parametrize(("make", "check"), BROKEN, ids=lambda each: each.__name__)
-async def test_what_breaks_the_contract_is_caught(make: Callable[[], object], check: Check) -> None:
+async def test_what_breaks_the_contract_is_caught(
+    make: Callable[[], object], check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises((AssertionError, ConfigError)):
         await check(make)
+    assert not os.listdir(tmp_path)
 
 
 class RaisesLater:
