@@ -13,8 +13,8 @@ from typing import TypeAlias
 import anyio
 import anyio.abc
 
-from .running import backend
-from .stream import Address, RawStream, address_of
+from .running import Backend, backend
+from .stream import RawStream, address_of
 
 PAUSE = 1.0  # seconds without accepting after the system ran out of descriptors or memory
 BATCH = 64  # connections accepted in one turn, so that a flood leaves time for those who are served
@@ -29,40 +29,44 @@ _RETRY = frozenset(  # Linux reports errors of the new connection from accept():
 class Acceptor:
     """Accepts on listening sockets until `close`, or until its task group is cancelled."""
 
-    __slots__ = ("_closed", "_handler", "_listeners", "_on_error", "_open", "_start_soon")
+    __slots__ = ("_backend", "_closed", "_handler", "_listeners", "_on_error", "_start_soon")
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
         handler: Handler,
         on_error: Callable[[OSError], object] | None,
-        open_stream: Callable[[socket.socket, Address], Awaitable[RawStream]],
+        backend: Backend,
     ) -> None:
         self._listeners = tuple(listeners)
         self._handler = handler
         self._start_soon: Callable[..., object]  # starts a session's task; the backend gives it, see serve()
         self._on_error = on_error
-        self._open = open_stream
+        self._backend = backend
         self._closed = anyio.Event()
 
     async def close(self) -> None:
         """Close the listening sockets. No session is touched; a second call does nothing."""
         self._closed.set()
         for listener in self._listeners:
-            _close_listener(listener)
+            self._close_listener(listener)
+
+    def _close_listener(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            self._backend.forget(listener)
+            listener.close()
 
     async def _listen(self, listener: socket.socket, index: int) -> None:
         try:
             while not self._closed.is_set():
-                await anyio.wait_readable(listener)
                 try:
-                    self._accept(listener, index)
+                    await self._backend.whenever_readable(listener, lambda: self._accept(listener, index))
                 except OSError as error:
                     await self._pause(error)
         except anyio.ClosedResourceError:
             pass  # by close()
         finally:
-            _close_listener(listener)
+            self._close_listener(listener)
 
     def _accept(self, listener: socket.socket, index: int) -> None:
         for _ in range(BATCH):
@@ -86,7 +90,7 @@ class Acceptor:
 
     async def _run(self, connection: socket.socket, peer: object, index: int) -> None:
         try:
-            stream = await self._open(connection, address_of(peer))
+            stream = await self._backend.open_stream(connection, address_of(peer))
         except OSError:
             connection.close()  # gone before it began
             return
@@ -95,12 +99,6 @@ class Acceptor:
             await stream.close()
         finally:
             stream.abort()
-
-
-def _close_listener(listener: socket.socket) -> None:
-    if listener.fileno() >= 0:
-        anyio.notify_closing(listener)
-        listener.close()
 
 
 async def serve(
@@ -121,7 +119,7 @@ async def serve(
     leaves it to the caller to end them (on trio they are cancelled all the same, and shields hold).
     """
     here = backend()
-    acceptor = Acceptor(listeners, handler, on_error, here.open_stream)
+    acceptor = Acceptor(listeners, handler, on_error, here)
     acceptor._start_soon = await group.start(here.keep_tasks, acceptor._closed, cancel)
     for index, listener in enumerate(listeners):
         listener.setblocking(False)

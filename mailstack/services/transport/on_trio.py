@@ -24,6 +24,16 @@ async def open_stream(connection: socket.socket, peer: Address) -> RawStream:
     return TrioStream(connection, peer, address_of(connection.getsockname()))
 
 
+async def whenever_readable(listener: socket.socket, accept: Callable[[], None]) -> None:
+    """Call `accept` whenever somebody wants to connect; ends with the OSError that it raises, or after `forget`."""
+    while True:
+        await anyio.wait_readable(listener)
+        accept()
+
+
+forget = anyio.notify_closing
+
+
 async def keep_tasks(closed: anyio.Event, cancel: bool, *, task_status: anyio.abc.TaskStatus[StartSoon]) -> None:
     """A nursery inside the group, whose tasks cost 25 µs and 1.4 KiB less than the group's own.
 

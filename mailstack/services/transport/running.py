@@ -19,6 +19,13 @@ class Backend(Protocol):
     async def open_stream(self, connection: socket.socket, peer: Address) -> RawStream:
         """A stream over a connected socket. OSError when it is already gone."""
 
+    async def whenever_readable(self, listener: socket.socket, accept: Callable[[], None]) -> None:
+        """Call `accept` whenever somebody wants to connect, until it raises OSError (raised) or `forget` is called
+        (ClosedResourceError)."""
+
+    def forget(self, listener: socket.socket) -> None:
+        """The socket is about to be closed."""
+
     async def keep_tasks(
         self, closed: anyio.Event, cancel: bool, *, task_status: anyio.abc.TaskStatus[Callable[..., object]]
     ) -> None:
