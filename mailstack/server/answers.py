@@ -33,7 +33,6 @@ TOO_SLOW = Reply(421, "data comes too slowly", status="4.4.2", close=True)
 TOO_LONG = Reply(421, "session is over its time", status="4.4.2", close=True)
 SHUTDOWN = Reply(421, "server is stopping, try again later", status="4.3.2", close=True)
 BROKEN = Reply(421, "temporary problem, try again later", status="4.3.0", close=True)
-NOT_LMTP = Reply(500, "this is no LMTP server")
 
 FAULTY_OCTETS = {
     fault: Reply(554, f"message has {words}; lines must end with CR LF", status="5.6.0", close=True)

@@ -67,12 +67,13 @@ class Connection:
         "why",
     )
 
-    def __init__(self, stream: RawStream, house: House, listener: str = "") -> None:
+    def __init__(self, stream: RawStream, house: House, listener: str = "", *, lmtp: bool = False) -> None:
         self.stream = stream
         self.house = house
         limits = house.limits
         self.protocol = ServerProtocol(
             normalise=house.normalise,
+            lmtp=lmtp,
             line_limit=limits.command_line,
             auth_limit=limits.auth_line,
             parameters=house.pipeline.parameters,
@@ -84,6 +85,7 @@ class Connection:
             link=self,
             hostname=house.hostname,
             listener=listener,
+            lmtp=lmtp,
             rehearsal=house.rehearsal,
         )
         self.dialog = Dialog(self)

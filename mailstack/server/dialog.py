@@ -6,7 +6,7 @@ The session's facts change here and nowhere else, after the chain has answered. 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import log
@@ -18,11 +18,12 @@ from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
 from ..wire.reply import Reply
 from ..wire.server import Body, EndOfBody, Refused
-from . import answers
+from . import answers, verdicts
 from .reception import Reception
 
 if TYPE_CHECKING:
     from ..session.message import Message
+    from ..session.session import Session
     from .connection import Connection
 
 
@@ -55,9 +56,6 @@ class Dialog:
     async def hello(self, command: Hello) -> None:
         connection = self.connection
         session, house = connection.session, connection.house
-        if command.verb == "LHLO":
-            self._answer("ehlo", command, answers.NOT_LMTP)
-            return
         esmtp = command.verb != "HELO"
         keywords = Keywords(house.keywords if esmtp else {}, session.journal)
         reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
@@ -65,7 +63,7 @@ class Dialog:
             reply = await reply
         if reply.code < 400:
             self.drop("EHLO")
-            offered = keywords.offered if esmtp else {}  # the answer to HELO offers nothing, whatever was added
+            offered = _consistent(keywords.offered, session) if esmtp else {}  # HELO offers nothing, whatever was added
             session.helo, session.esmtp, session.keywords = command.hostname, esmtp, offered
             connection.protocol.keywords = offered
             if esmtp:
@@ -171,10 +169,16 @@ class Dialog:
     async def end_of_body(self, event: EndOfBody) -> None:
         reception, connection = self.reception, self.connection
         assert reception is not None
-        if not event.last and reception.verdict is None and event.fault is None:
+        # In LMTP a refusal waits for BDAT LAST, which is what has a reply for each recipient.
+        lmtp = connection.session.lmtp
+        if not event.last and (lmtp or (reception.verdict is None and event.fault is None)):
             self._say("data", Reply(250, f"{reception.octets} octets received"))
             return
         phase, reply = await reception.end(event.fault)
+        replies: Sequence[Reply] = ()
+        if lmtp:
+            replies = reception.replies(reply)
+            reply = verdicts.whole(replies)
         message = reception.message
         if reply.positive and message is not None:
             self._remember_queued(message, reply)
@@ -183,7 +187,10 @@ class Dialog:
         self.drop("done" if reply.positive else "refused")
         if not event.last:
             connection.protocol.spoil()
-        self._say(phase, reply)
+        if lmtp:
+            self._say_each(phase, replies, reply)
+        else:
+            self._say(phase, reply)
 
     def too_slow(self, now: float) -> bool:
         """Whether a body comes slower than it must."""
@@ -244,6 +251,12 @@ class Dialog:
         self.connection.protocol.say(reply)
         self._told(phase, reply)
 
+    def _say_each(self, phase: str, replies: Sequence[Reply], whole: Reply) -> None:
+        """LMTP: one reply for each recipient. To all but the client it is one answer, to one message."""
+        for reply in replies:
+            self.connection.protocol.say(reply)
+        self._told(phase, whole)
+
     def _told(self, phase: str, reply: Reply) -> None:
         """A reply is on its way: count it, log a refusal, tell who listens; the changes of this command stand."""
         session, house = self.connection.session, self.connection.house
@@ -277,6 +290,15 @@ class Dialog:
             reply=str(reply),
             sender=str(transaction.sender) if transaction else None,
         )
+
+
+def _consistent(offered: Mapping[str, str], session: Session) -> Mapping[str, str]:
+    """What may be offered at all, whatever middleware made of it."""
+    if "BINARYMIME" in offered and "CHUNKING" not in offered:  # RFC 3030 §3
+        offered = {keyword: argument for keyword, argument in offered.items() if keyword != "BINARYMIME"}
+    if session.lmtp:  # RFC 2033 §5
+        offered = {**offered, "PIPELINING": "", "ENHANCEDSTATUSCODES": ""}
+    return offered
 
 
 # What answers each event of the protocol.

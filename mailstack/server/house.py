@@ -66,10 +66,14 @@ class House:
             "8BITMIME": "",
             "SMTPUTF8": "",
             "CHUNKING": "",
+            "BINARYMIME": "",
+            "LIMITS": f"RCPTMAX={min(limits.recipients, 999_999)}",  # RFC 9422 §4: six digits at most
             "ENHANCEDSTATUSCODES": "",
             "HELP": "",
         }
-        self._greeting = Reply(220, _with_esmtp(f"{hostname} {greeting}"))
+        words = _with_esmtp(f"{hostname} {greeting}")
+        self._greeting = Reply(220, words)
+        self._lmtp_greeting = Reply(220, " ".join("LMTP" if word == "ESMTP" else word for word in words.split(" ")))
         self._hello: dict[tuple[tuple[str, str], ...], Reply] = {}
         self._prefix = secrets.token_hex(4)
         self._serial = 0
@@ -81,7 +85,7 @@ class House:
     def _compile(self) -> None:
         ends: dict[str, Callable[[Session, Any], Reply]] = {
             **ENDS,
-            "connect": lambda session, subject: self._greeting,
+            "connect": lambda session, subject: self._lmtp_greeting if session.lmtp else self._greeting,
             "ehlo": lambda session, greeting: Reply(250, self.hostname),
         }
         if self.rehearsal:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .. import option
 from ..option import ConfigError, SocketAddress, socket_address
 
 BACKLOG = 1024
@@ -19,13 +20,20 @@ class Listener:
     address -- "127.0.0.1:2525", "[::]:25" (IPv4 too), "localhost:2525" (all its addresses), "unix:/run/mail.sock".
         Port 0 takes a free one; the server's `addresses` tell which.
     name -- how predicates and the log call it; default: the address.
+    lmtp -- speak LMTP (RFC 2033): a reply for each recipient after the data. Never on port 25.
     """
 
     address: str
     name: str = ""
+    lmtp: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        socket_address(self.address, name="Listener")
+        wanted = socket_address(self.address, name="Listener")
+        object.__setattr__(self, "lmtp", option.boolean(self.lmtp, name="Listener(lmtp)"))
+        if self.lmtp and wanted.port == 25:
+            raise ConfigError(
+                "LMTP must not be spoken on port 25 (RFC 2033 §5)", remedy="take port 24 or 2424, or a UNIX socket"
+            )
 
     @property
     def label(self) -> str:

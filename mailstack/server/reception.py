@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope
@@ -21,9 +22,10 @@ from ..session.message import Message
 from ..session.trace import authentication_results, received
 from ..wire.header import Header, HeaderSplitter, format_field
 from ..wire.reply import Reply
-from . import answers
+from . import answers, verdicts
 
 if TYPE_CHECKING:
+    from ..session.transaction import Recipient, Transaction
     from .connection import Connection
 
 _FAULTS = {
@@ -39,7 +41,18 @@ class Reception:
     verdict -- the refusal to be answered at the end, or None.
     """
 
-    __slots__ = ("_began", "_connection", "_phase", "_splitter", "_spool", "message", "octets", "verdict")
+    __slots__ = (
+        "_began",
+        "_connection",
+        "_own",
+        "_phase",
+        "_recipients",
+        "_splitter",
+        "_spool",
+        "message",
+        "octets",
+        "verdict",
+    )
 
     def __init__(self, connection: Connection) -> None:
         house = connection.house
@@ -50,6 +63,11 @@ class Reception:
         )
         self._spool = house.spool.spool()
         self._phase = "data"
+        self._recipients: tuple[Recipient, ...] = ()  # LMTP: who is owed a reply, whatever policy does to the list
+        self._own = False  # LMTP: whether their own verdicts count
+        session = connection.session
+        if session.lmtp and session.transaction is not None:
+            self._recipients = tuple(session.transaction.recipients)
         self.message: Message | None = None
         self.octets = 0
         self.verdict: Reply | None = None
@@ -179,7 +197,8 @@ class Reception:
         reply = house.message.call(session, message)
         if house.message.is_async:
             reply = await reply
-        reply = self._verdicts(reply)
+        if reply.code < 400 and verdicts.given(transaction.recipients):
+            reply = self._weigh(reply, transaction.recipients)
         if reply.code >= 400:
             return "message", reply
         results = authentication_results(house.hostname, transaction)
@@ -187,40 +206,55 @@ class Reception:
             message.set_header(message.header.prepend_raw(results), "wrote Authentication-Results")
         if connection.gone:
             raise Hangup("left")  # RFC 1047: nobody would hear the 250, and the client will send it again
-        return "queue", self._verdicts(await self._queue(message))
+        return "queue", await self._queue(message, transaction)
 
-    async def _queue(self, message: Message) -> Reply:
-        """Once begun, neither the client nor a shutdown cuts it short."""
+    async def _queue(self, message: Message, transaction: Transaction) -> Reply:
+        """Once begun, neither the client nor a shutdown cuts it short. Whoever was refused before is not shown."""
         session, step = self._connection.session, self._connection.house.queue
-        if not step.is_async:
-            reply: Reply = step.call(session, message)
-        else:
-            with CancelScope(shield=True):
-                reply = await step.call(session, message)
+        recipients = transaction.recipients
+        if verdicts.given(recipients):
+            transaction.recipients = verdicts.remaining(recipients)
+        self._own = True
+        try:
+            if not step.is_async:
+                reply: Reply = step.call(session, message)
+            else:
+                with CancelScope(shield=True):
+                    reply = await step.call(session, message)
+        finally:
+            transaction.recipients = recipients
+        if not session.lmtp and verdicts.given(recipients):
+            reply = verdicts.one(reply, recipients)
         if log.enabled("info"):
-            self._log(message, reply)
+            self._log(message, transaction, reply)
         return reply
 
-    def _verdicts(self, reply: Reply) -> Reply:
-        """SMTP has one answer for all recipients: mixed ones refuse the whole with the worst temporary reply."""
-        transaction = self._connection.session.transaction
-        assert transaction is not None
-        if reply.code >= 400:
-            return reply
-        given = [recipient.verdict for recipient in transaction.recipients if recipient.verdict is not None]
-        if not given:
-            return reply
-        answered = given if len(given) == len(transaction.recipients) else [*given, reply]
-        refusals = [verdict for verdict in answered if verdict.refused]
-        if len(refusals) in (0, len(answered)):
-            return refusals[0] if refusals else reply
-        temporary = [verdict for verdict in refusals if verdict.temporary]
-        return temporary[0] if temporary else Reply(451, "the recipients differ, try them one by one", status="4.5.3")
+    def _weigh(self, reply: Reply, recipients: list[Recipient]) -> Reply:
+        """Whether to go on to `queue`, where recipients have verdicts of their own. LMTP goes on for who is left."""
+        if not self._connection.session.lmtp:
+            return verdicts.one(reply, recipients)
+        replies = verdicts.each(reply, recipients)
+        self._own = True
+        return verdicts.whole(replies)
 
-    def _log(self, message: Message, reply: Reply) -> None:
+    def replies(self, reply: Reply) -> list[Reply]:
+        """LMTP: the reply of each recipient, in the order of RCPT (RFC 2033 §4.2). A close waits for the last one.
+
+        reply -- what `end` gave. A refusal of the whole is everybody's.
+        """
+        each = verdicts.each(reply, self._recipients) if self._own else [reply] * len(self._recipients)
+        if any(one.close for one in each):
+            each = [replace(one, close=False) for one in each]
+            each[-1] = replace(each[-1], close=True)
+        return each
+
+    def _log(self, message: Message, transaction: Transaction, reply: Reply) -> None:
         session = self._connection.session
-        transaction = session.transaction
-        assert transaction is not None
+        each = {}
+        if session.lmtp:
+            replies = self.replies(reply)
+            reply = verdicts.whole(replies)
+            each["taken"] = sum(one.positive for one in replies)
         log.info(
             "message",
             session=session.id,
@@ -232,6 +266,7 @@ class Reception:
             message_id=message.header.get("Message-ID"),
             by=session.answered_by,
             reply=str(reply),
+            **each,
         )
 
     def close(self) -> None:

@@ -149,12 +149,14 @@ class Server:
         stream: RawStream,
         listener: str = "",
         *,
+        lmtp: bool = False,
         task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve one connection that somebody else made (a socket of his own, a stream in memory), to its end.
 
-        listener -- the name that predicates and the log know it by. `task_status.started()` tells the session, or None
-        when there are too many. RuntimeError when the server does not run.
+        listener -- the name that predicates and the log know it by. lmtp -- speak LMTP (RFC 2033).
+        `task_status.started()` tells the session, or None when there are too many. RuntimeError when the server does
+        not run.
         """
         house = self._house
         if house is None or house.group is None:
@@ -165,7 +167,7 @@ class Server:
             with move_on_after(1):
                 await _turn_away(stream)
             return
-        connection = Connection(stream, house, listener)
+        connection = Connection(stream, house, listener, lmtp=lmtp)
         task_status.started(connection.session)
         await connection.serve()
 
@@ -231,11 +233,11 @@ class Server:
         house, stopped = self._house, self._stopped
         assert house is not None
         assert stopped is not None
-        sockets, names = self._bind()
+        sockets, owners = self._bind()
 
         async def accept(stream: RawStream, index: int) -> None:
             if not house.closing:
-                await self.serve_stream(stream, names[index])
+                await self.serve_stream(stream, owners[index].label, lmtp=owners[index].lmtp)
 
         clock = CancelScope()
         async with create_task_group() as clocks:
@@ -257,19 +259,20 @@ class Server:
             finally:
                 clock.cancel()
 
-    def _bind(self) -> tuple[list[socket.socket], list[str]]:
+    def _bind(self) -> tuple[list[socket.socket], list[Listener]]:
+        """The listening sockets, and the listener of each."""
         sockets: list[socket.socket] = []
-        names: list[str] = []
+        owners: list[Listener] = []
         try:
             for listener in self.listeners:
                 for each in listener.bind():
                     sockets.append(each)
-                    names.append(listener.label)
+                    owners.append(listener)
         except ConfigError:
             for each in sockets:
                 each.close()
             raise
-        return sockets, names
+        return sockets, owners
 
     async def _drain(self, house: House) -> None:
         """Let what runs finish, within the grace; then the rest hears 421 and is cut."""

@@ -80,6 +80,7 @@ class Session:
     client, server -- the two ends; listener -- the name of the listener that took the connection.
     hostname -- the name that this server goes by.
     helo -- the client's name from the last HELO, EHLO or LHLO that was accepted, or None.
+    lmtp -- whether the conversation is LMTP (RFC 2033), with a reply for each recipient at the end of the data.
     esmtp -- whether that was EHLO or LHLO. keywords -- the EHLO keywords that were offered in the answer.
     user -- the authenticated identity, or None. secure -- whether the conversation runs under TLS.
     transaction -- the mail transaction at hand, or None.
@@ -103,6 +104,7 @@ class Session:
         "journal",
         "keywords",
         "listener",
+        "lmtp",
         "rehearsal",
         "secure",
         "server",
@@ -121,6 +123,7 @@ class Session:
         link: Link,
         hostname: str = "localhost",
         listener: str = "",
+        lmtp: bool = False,
         rehearsal: bool = False,
     ) -> None:
         self.id = id
@@ -128,6 +131,7 @@ class Session:
         self.server = server
         self.hostname = hostname
         self.listener = listener
+        self.lmtp = lmtp
         self.rehearsal = rehearsal
         self.helo: str | None = None
         self.esmtp = False

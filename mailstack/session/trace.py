@@ -20,6 +20,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`{|}~.@]+")
 _LONGEST = 256  # characters of one value: a line of the field must not exceed 998 octets
 _HOSTILE = re.compile(r"[^ -~]")
 
+# By whether it is LMTP, and whether the message came with SMTPUTF8.
+_PROTOCOLS = {
+    (False, False): "ESMTP",
+    (False, True): "UTF8SMTP",
+    (True, False): "LMTP",
+    (True, True): "UTF8LMTP",
+}
+
 _second = 0
 _date = ""
 
@@ -34,10 +42,10 @@ def date_now() -> str:
 
 
 def protocol_of(session: Session, *, utf8: bool = False) -> str:
-    """The `with` word: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA (RFC 3848), UTF8SMTP… (RFC 6531 §4.3)."""
+    """The `with` word: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP… (RFC 3848), UTF8SMTP, UTF8LMTP… (RFC 6531 §4.3)."""
     if not session.esmtp:
         return "SMTP"
-    word = "UTF8SMTP" if utf8 else "ESMTP"
+    word = _PROTOCOLS[session.lmtp, utf8]
     return word + ("S" if session.secure else "") + ("A" if session.user is not None else "")
 
 

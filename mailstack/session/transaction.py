@@ -46,6 +46,11 @@ class Sender:
         """Whether the client asked for SMTPUTF8 (RFC 6531)."""
         return "SMTPUTF8" in self.parameters
 
+    @property
+    def binary(self) -> bool:
+        """Whether the message is BINARYMIME (RFC 3030 §3): below its header section any octets, not lines."""
+        return self.parameters.get("BODY") == "BINARYMIME"
+
     def rewrite(self, address: Address) -> None:
         """Use another reverse-path from here on."""
         before = self.address
@@ -62,7 +67,7 @@ class Recipient:
     address -- as policy sees it; `rewrite()` changes it. `given` stays what the client said.
     parameters -- the typed RCPT parameters: NOTIFY, ORCPT, …
     accepted -- whether somebody vouched for it.
-    verdict -- its own reply to the message, or None (LMTP; mixed verdicts in SMTP refuse the whole).
+    verdict -- its own reply to the message, or None: `answer()`.
     """
 
     __slots__ = ("_journal", "accepted", "address", "given", "parameters", "verdict")
@@ -88,7 +93,14 @@ class Recipient:
         self._journal.record(f"rewrote the recipient to <{address}>", lambda: setattr(self, "address", before))
 
     def answer(self, reply: Reply) -> None:
-        """In `message` or `queue`: the verdict for this recipient alone."""
+        """The verdict on the message for this recipient alone: 2xx, 4xx or 5xx, ValueError for 3xx.
+
+        LMTP tells it to the client at the end of the data. SMTP has one reply: all verdicts the same, or the whole is
+        refused with a temporary one. It may be given from `rcpt` on, and never changes the reply to RCPT. A positive
+        one says that the message is safe for this recipient: it counts only in `queue`, and is forgotten before.
+        """
+        if reply.code // 100 == 3:
+            raise ValueError(f"{reply.code} is no verdict: it must be 2xx, 4xx or 5xx")
         before = self.verdict
         self.verdict = reply
         self._journal.record(f"answered {reply.code} for <{self.address}>", lambda: setattr(self, "verdict", before))

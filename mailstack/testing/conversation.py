@@ -160,22 +160,35 @@ class Conversation:
     ) -> Answer:
         """One transaction by MAIL, RCPT and DATA; the first refusal, or the reply to the message.
 
-        EHLO is said first if the client did not greet yet. Recipients may be refused as long as one is not. `data` is
-        sent with its dots stuffed, and CRLF added when it does not end with one; a text's LF line ends become CRLF.
+        EHLO (LHLO in LMTP) is said first if the client did not greet yet. Recipients may be refused as long as one is
+        not. `data` is sent with its dots stuffed, and CRLF added when it does not end with one; a text's LF line ends
+        become CRLF.
+        """
+        answers = await self.deliver(sender, recipients, data)
+        return next((answer for answer in answers if answer.code >= 400), answers[0])
+
+    async def deliver(
+        self, sender: str, recipients: str | Iterable[str], data: bytes | str = b"Subject: test\r\n\r\ntest\r\n"
+    ) -> list[Answer]:
+        """The same with all replies to the message: LMTP has one for each recipient that was not refused at RCPT.
+
+        A refusal before the message stands alone.
         """
         await self.banner()
-        if self.session.helo is None and (answer := await self.say("EHLO client.example.org")) != 250:
-            return answer
+        hello = "LHLO" if self.session.lmtp else "EHLO"
+        if self.session.helo is None and (answer := await self.say(f"{hello} client.example.org")) != 250:
+            return [answer]
         if (answer := await self.say(f"MAIL FROM:<{sender}>")) != 250:
-            return answer
+            return [answer]
         wanted = [recipients] if isinstance(recipients, str) else list(recipients)
         answers = [await self.say(f"RCPT TO:<{recipient}>") for recipient in wanted]
-        if not any(answer.code < 300 for answer in answers):
-            return answers[0]
+        taken = sum(answer.code < 300 for answer in answers)
+        if not taken:
+            return answers[:1]
         if (answer := await self.say("DATA")) != 354:
-            return answer
+            return [answer]
         await self.send(stuffed(data))
-        return await self.reply()
+        return await self.replies(taken if self.session.lmtp else 1)
 
     async def hang_up(self) -> None:
         """Leave without a word. What was sent before still reaches the server."""

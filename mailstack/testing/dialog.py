@@ -64,7 +64,7 @@ class Collect:
     async def queue(self, session: Session, message: Message, call_next: CallNext) -> Reply:
         transaction = session.transaction
         assert transaction is not None
-        recipients = [str(recipient) for recipient in transaction.recipients]
+        recipients = [str(recipient) for recipient in transaction.recipients if recipient.verdict is None]
         self.messages.append(Delivery(str(transaction.sender), recipients, await message.read(), message.id))
         return Reply(250, f"collected as {message.id}")
 
@@ -76,6 +76,7 @@ class Dialog:
     client -- the address the connection comes from: a numeric host, (host, port), or "" for a UNIX socket.
     limits -- default: the server's own, with a look at the clocks every 50 ms.
     hostname -- the server's name. listener -- the name of the listener that seems to have taken the connection.
+    lmtp -- whether it speaks LMTP.
     rehearsal -- whether sessions are rehearsals. normalise -- as in Server.
     handler -- what stands at the end of the stack; None: nothing. Default: `Collect()`, whose `messages` the
         Conversation shows.
@@ -83,7 +84,7 @@ class Dialog:
     `async with` gives the `Conversation`; `connect()` and `several()` make more.
     """
 
-    __slots__ = ("_client", "_exit", "_group", "_lines", "_listener", "_ports", "messages", "server")
+    __slots__ = ("_client", "_exit", "_group", "_lines", "_listener", "_lmtp", "_ports", "messages", "server")
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Dialog:
         limits: Limits | None = None,
         hostname: str | None = None,
         listener: str = "",
+        lmtp: bool = False,
         rehearsal: bool = False,
         normalise: bool | None = None,
         handler: object = ...,
@@ -104,6 +106,7 @@ class Dialog:
         self.server.normalise = self.server.normalise if normalise is None else normalise
         self._client = client
         self._listener = listener
+        self._lmtp = lmtp
         self._ports = count(40001)
         self._lines: list[Conversation] = []
         self._exit = AsyncExitStack()
@@ -147,7 +150,7 @@ class Dialog:
 
     async def _serve(self, stream: MemoryStream, finished: Event, *, task_status: TaskStatus[Session | None]) -> None:
         try:
-            await self.server.serve_stream(stream, self._listener, task_status=task_status)
+            await self.server.serve_stream(stream, self._listener, lmtp=self._lmtp, task_status=task_status)
         finally:
             finished.set()
 

@@ -55,6 +55,7 @@ def make_session(
     secure: bool = False,
     hostname: str = "mx.test",
     listener: str = "",
+    lmtp: bool = False,
     rehearsal: bool = False,
     talks: bool = False,
     sender: str | Sender | None = None,
@@ -68,6 +69,7 @@ def make_session(
         link=cast(Link, _NoLine(talks)),
         hostname=hostname,
         listener=listener,
+        lmtp=lmtp,
         rehearsal=rehearsal,
     )
     session.helo, session.esmtp, session.user, session.secure = helo, esmtp and helo is not None, user, secure

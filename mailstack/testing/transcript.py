@@ -17,7 +17,7 @@ r"""Conversations kept in readable files, played against a stack.
     D: none
 
 `name: value` lines above the conversation are directives: `stack` is for the test, the others (client, hostname,
-listener, limits, normalise, rehearsal) are the options of `Dialog`.
+listener, limits, lmtp, normalise, rehearsal) are the options of `Dialog`.
 
 C: a line that the client sends, CRLF added. Client lines that follow each other leave in one piece.
 C! the same as raw octets, nothing added: \r \n \0 \\ \xNN, and {x*3000} for x three thousand times.
@@ -82,6 +82,7 @@ _OPTIONS: dict[str, Callable[[str], object]] = {
     "hostname": str,
     "listener": str,
     "limits": _limits,
+    "lmtp": lambda text: text == "yes",
     "normalise": lambda text: text == "yes",
     "rehearsal": lambda text: text == "yes",
 }

@@ -15,6 +15,7 @@ COMMANDS = (
     b"MAIL FROM:<>\r\n",
     b"MAIL FROM:<a@example.org> SIZE=100 BODY=8BITMIME SMTPUTF8\r\n",
     b"MAIL FROM:<a@example.org> SIZE=99999999999\r\n",
+    b"MAIL FROM:<a@example.org> BODY=BINARYMIME\r\n",
     b'MAIL FROM:<"a b\\"c"@[192.0.2.1]>\r\n',
     b"RCPT TO:<b@example.org>\r\n",
     b"RCPT TO:<no@example.org>\r\n",
@@ -40,6 +41,8 @@ BODIES = (
     b"BDAT 5 LAST\r\nhello",
     b"BDAT 4 LAST\r\nA: b",
     b"BDAT 1 LAST\r\n\r",
+    b"BDAT 15 LAST\r\nA: b\r\n\r\n\0\n\r.\r\n\r",
+    b"BDAT 7 LAST\r\nA:\0b\r\n\n",
     b"BDAT 12\r\nRSET\r\nQUIT\r\n",
     b"BDAT 9\n",
     b"BDAT x\r\n",
@@ -52,7 +55,8 @@ BODIES = (
     b"DATA\r\n" + b"A: b\r\n" * 200 + b"\r\n" + b"line\r\n" * 500 + b".\r\n",
 )
 ENVELOPE = b"EHLO client.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"
-TRANSACTIONS = tuple(ENVELOPE + body for body in BODIES)
+BINARY = ENVELOPE.replace(b"a@example.org>", b"a@example.org> BODY=BINARYMIME")
+TRANSACTIONS = tuple(start + body for body in BODIES for start in (ENVELOPE, BINARY, BINARY.replace(b"EHLO", b"LHLO")))
 PIECES = (
     b"\r",
     b"\n",

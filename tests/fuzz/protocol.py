@@ -13,10 +13,10 @@ from mailstack.wire.server import NEED_DATA, Body, EndOfBody, Event, Refused, Se
 
 from .octets import split
 
-NORMALISE, RUDE = 1, 2  # flags of an input
+NORMALISE, RUDE, LMTP = 1, 2, 16  # flags of an input
 
 SIZE = 1000000
-KEYWORDS = dict.fromkeys(("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES", "HELP"), "")
+KEYWORDS = dict.fromkeys(("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "HELP"), "")
 
 _REPLIES = re.compile(rb"(?:(\d{3})-[ -~]*\r\n(?:\1-[ -~]*\r\n)*\1 [ -~]*\r\n|\d{3} [ -~]*\r\n)*")
 
@@ -36,11 +36,11 @@ class _Player:
 
     __slots__ = ("_body", "_refused", "_rude", "events", "messages", "protocol")
 
-    def __init__(self, normalise: bool, rude: bool) -> None:
+    def __init__(self, normalise: bool, rude: bool, lmtp: bool) -> None:
         self._rude = rude
         self._body = b""
         self._refused = False
-        self.protocol = ServerProtocol(normalise=normalise)
+        self.protocol = ServerProtocol(normalise=normalise, lmtp=lmtp)
         self.events: list[Event] = []
         self.messages: list[bytes] = []
 
@@ -70,7 +70,7 @@ class _Player:
         if isinstance(command, (Hello, Rset)) and reply.positive:
             self._body = b""
         if isinstance(command, Hello) and reply.positive:
-            self.protocol.keywords = KEYWORDS if command.verb == "EHLO" else {}
+            self.protocol.keywords = KEYWORDS if command.verb != "HELO" else {}
         self.protocol.answer(command, reply)
         if isinstance(command, Data) and not reply.positive:
             self.protocol.reset()
@@ -81,8 +81,7 @@ class _Player:
             Mail: str(getattr(command, "sender", "")),
             Rcpt: str(getattr(command, "recipient", "")),
         }
-        if isinstance(command, Hello) and command.verb == "LHLO":
-            return Reply(500)
+        assert not isinstance(command, Hello) or (command.verb == "LHLO") is self.protocol.lmtp
         if isinstance(command, Mail) and command.parameters.get("SIZE", 0) > SIZE:
             return Reply(552)
         if self._rude and names.get(type(command), "").startswith("no"):
@@ -102,7 +101,7 @@ class _Player:
 
 def play(pieces: Iterable[bytes], flags: int = 0) -> Outcome:
     """Hold a conversation; AssertionError when the protocol breaks a promise."""
-    player = _Player(bool(flags & NORMALISE), bool(flags & RUDE))
+    player = _Player(bool(flags & NORMALISE), bool(flags & RUDE), bool(flags & LMTP))
     protocol = player.protocol
     protocol.greet(Reply(220, "mx.test"))
     output = protocol.take_output()

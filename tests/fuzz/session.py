@@ -6,6 +6,7 @@ The reference is `protocol.play`: each message that the server hands over is one
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -15,9 +16,9 @@ from mailstack.services.memory import MemoryStream, memory_stream_pair
 from mailstack.services.transport import BrokenStream
 
 from .octets import split
-from .protocol import NORMALISE, SIZE, play
+from .protocol import LMTP, NORMALISE, SIZE, play
 
-HASTY, ABRUPT, TRIO = 2, 4, 8  # flags of an input, beside NORMALISE
+HASTY, ABRUPT, TRIO = 2, 4, 8  # flags of an input, beside NORMALISE and LMTP
 PAUSES = 4  # steps of the event loop that a piece gets, unless the client is hasty
 
 _TAKEN = re.compile(rb"^250 2\.0\.0 taken as (\w+)\r$", re.MULTILINE)
@@ -63,7 +64,7 @@ async def converse(pieces: Sequence[bytes], flags: int = 0) -> tuple[list[Delive
     there, here = memory_stream_pair()
     async with server:
         async with anyio.create_task_group() as group:
-            group.start_soon(server.serve_stream, there)
+            group.start_soon(partial(server.serve_stream, there, lmtp=bool(flags & LMTP)))
             with anyio.fail_after(20):
                 output = await _client(here, pieces, flags)
         house = server._house
@@ -94,12 +95,12 @@ async def _client(stream: MemoryStream, pieces: Iterable[bytes], flags: int) -> 
 
 def judge(deliveries: list[Delivery], output: bytes, pieces: Sequence[bytes], flags: int) -> None:
     """AssertionError unless each delivery is a complete message whose 250 was sent."""
-    whole = play(pieces, flags & NORMALISE).messages
+    whole = play(pieces, flags & (NORMALISE | LMTP)).messages
     rest = iter(whole)
     for delivery in deliveries:
         found = any(delivery.content in (message, b"\r\n" + message) for message in rest)
         assert found, f"{delivery.content!r} was delivered, in this order, of {whole!r}"
-    told = [name.decode() for name in _TAKEN.findall(output)]
+    told = list(dict.fromkeys(name.decode() for name in _TAKEN.findall(output)))  # LMTP tells each recipient
     taken = [delivery.id for delivery in deliveries]
     expected = taken[: len(told)] if flags & ABRUPT else taken  # who has left hears less
     assert told == expected, f"the client was told of {told}, and {taken} were delivered"

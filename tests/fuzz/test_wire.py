@@ -11,12 +11,13 @@ from mailstack.wire.server import State
 
 from . import protocol
 from .octets import ENVELOPE, FRAGMENTS, compose, split
-from .protocol import NORMALISE, play
+from .protocol import LMTP, NORMALISE, RUDE, play
 from .session import ABRUPT, HASTY, converse, judge
 
 # What a client might say, with damage between.
 SESSIONS = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=8)), max_size=12).map(b"".join)
 CUTS = st.lists(st.integers(0, 2000), max_size=12)
+FLAGS = st.sampled_from([each | lmtp for each in range((NORMALISE | RUDE) + 1) for lmtp in (0, LMTP)])
 
 
 def cut(octets: bytes, at: list[int]) -> list[bytes]:
@@ -24,13 +25,13 @@ def cut(octets: bytes, at: list[int]) -> list[bytes]:
     return [octets[start:end] for start, end in pairwise(edges) if start < end]
 
 
-@given(octets=SESSIONS, at=CUTS, flags=st.integers(0, 3))
+@given(octets=SESSIONS, at=CUTS, flags=FLAGS)
 @example(octets=ENVELOPE + b"BDAT 2\r\na\rBDAT 0 LAST\r\n", at=[], flags=NORMALISE)
 def test_any_cutting_gives_the_same_events_and_the_same_replies(octets: bytes, at: list[int], flags: int) -> None:
     assert play(cut(octets, at), flags) == play([octets], flags)
 
 
-@given(octets=SESSIONS, flags=st.integers(0, 3))
+@given(octets=SESSIONS, flags=FLAGS)
 def test_one_octet_at_a_time_gives_the_same(octets: bytes, flags: int) -> None:
     octets = octets[:3000]
     assert play([octets[at : at + 1] for at in range(len(octets))], flags) == play([octets], flags)
@@ -55,12 +56,17 @@ def test_an_input_of_no_octets_is_one_too() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(octets=SESSIONS, at=CUTS, flags=st.sampled_from([0, HASTY, ABRUPT, HASTY | ABRUPT]), normalise=st.booleans())
-@example(octets=ENVELOPE + b"BDAT 5 LAST\r\nhelloNOOP\r\n", at=[], flags=0, normalise=False)
+@given(
+    octets=SESSIONS,
+    at=CUTS,
+    flags=st.sampled_from([0, HASTY, ABRUPT, HASTY | ABRUPT]),
+    kind=st.sampled_from([0, NORMALISE, LMTP]),
+)
+@example(octets=ENVELOPE + b"BDAT 5 LAST\r\nhelloNOOP\r\n", at=[], flags=0, kind=0)
 async def test_what_was_delivered_is_what_the_client_was_told(
-    octets: bytes, at: list[int], flags: int, normalise: bool
+    octets: bytes, at: list[int], flags: int, kind: int
 ) -> None:
-    flags |= NORMALISE if normalise else 0
+    flags |= kind
     pieces = cut(octets, at)
     judge(*await converse(pieces, flags), pieces, flags)
 

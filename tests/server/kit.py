@@ -31,11 +31,15 @@ SMALL = b"Subject: test\r\n\r\ntest\r\n"
 
 @asynccontextmanager
 async def serving(
-    *entries: object, listeners: Iterable[str] = ("127.0.0.1:0",), limits: Limits | None = None, **options: Any
+    *entries: object,
+    listeners: Iterable[str] = ("127.0.0.1:0",),
+    lmtp: bool = False,
+    limits: Limits | None = None,
+    **options: Any,
 ) -> AsyncIterator[Server]:
     """A running server. At its end no session and no octet of a message may be left."""
     options = {"hostname": "mx.test", "limits": limits or Limits(sweep=SWEEP), **options}
-    server = Server(Stack(*entries), [Listener(each) for each in listeners], **options)
+    server = Server(Stack(*entries), [Listener(each, lmtp=lmtp) for each in listeners], **options)
     with anyio.fail_after(PATIENCE):
         async with server:
             running = house(server)
