@@ -25,14 +25,15 @@ BACKENDS = ("asyncio", "uvloop", "trio")
 # The program itself, but for the address: the one in the file may be taken on this machine.
 PROGRAM = """
 import sys
-from mailstack import Listener, config
+from dataclasses import replace
+from mailstack import config
 from mailstack.cli import main
 
 address, read = sys.argv.pop(1), config.load
 
 def load(source):
     server = read(source)
-    server.listeners = [Listener(address)]
+    server.listeners = [replace(server.listeners[0], address=address)]
     return server
 
 config.load = load
@@ -77,7 +78,7 @@ def served(name: str, backend: str, folder: Path) -> Iterator[Running]:
 
 def connect(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=30)
-    assert client.recv(4096).startswith(b"220 localhost ESMTP")
+    assert client.recv(4096).startswith((b"220 localhost ESMTP", b"220 localhost LMTP"))
     return client
 
 
@@ -124,6 +125,16 @@ def test_app_is_served_too(tmp_path: Path, backend: str) -> None:
     with served("app.py", backend, tmp_path) as running, connect(running.port) as idle:
         send(running.port)
         assert "Subject: hello\\r\\n\\r\\nIt works.\\r\\n" in (tmp_path / "stdout").read_text()
+        assert stop(running, signal.SIGTERM, idle) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_lmtp_delivers_to_each_recipient(tmp_path: Path, backend: str) -> None:
+    with served("lmtp.py", backend, tmp_path) as running, connect(running.port) as idle:
+        with smtplib.LMTP("127.0.0.1", running.port, timeout=30) as lmtp:
+            lmtp.sendmail("me@localhost", ["you@localhost"], "Subject: hello\n\nIt works.\n")
+        (mail,) = (tmp_path / "var/mail/localhost/you/new").iterdir()
+        assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
         assert stop(running, signal.SIGTERM, idle) == 0
 
 

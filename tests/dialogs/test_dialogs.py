@@ -79,12 +79,39 @@ class Friendly:
         return Reply(250, "mx.test Hi there") if hostname == "friend" else None
 
 
+class Picky:
+    """Refuses recipients by name, each in its own phase."""
+
+    @hookimpl
+    def rcpt(self, recipient: Recipient) -> Reply | None:
+        return Reply(550, "no such user", status="5.1.1") if str(recipient).startswith("nobody@") else None
+
+    @hookimpl
+    def headers(self, message: Message) -> Reply | None:
+        return Reply(550, "no", status="5.7.1") if "X-Spam" in message.header else None
+
+    @hookimpl
+    def message(self, session: Session) -> None:
+        self._refuse(session, "spam@", Reply(550, "spam", status="5.7.1"))
+
+    @hookimpl
+    def queue(self, session: Session) -> None:
+        self._refuse(session, "full@", Reply(452, "mailbox full", status="4.2.2"))
+
+    def _refuse(self, session: Session, start: str, reply: Reply) -> None:
+        assert session.transaction is not None
+        for recipient in session.transaction.recipients:
+            if str(recipient).startswith(start):
+                recipient.answer(reply)
+
+
 STACKS: dict[str, Callable[[], tuple[object, ...]]] = {
     "empty": tuple,
     "vouch": lambda: (Vouch(),),
     "shut": lambda: (ShutDoor(), Vouch()),
     "slammed": lambda: (SlammedDoor(),),
     "rude": lambda: (Friendly(), Rude(), Vouch()),
+    "picky": lambda: (Picky(), Vouch()),
     "broken": lambda: (Broken(), Rude(), Vouch()),
 }
 

@@ -37,6 +37,7 @@ class Verdicts:
         ((NEVER, NEVER), 550),
         ((LATER, LATER), 450),
         ((LATER, NEVER), 450),
+        ((NEVER, LATER), 450),
         ((NEVER, None), 451),
         ((NEVER, GOOD), 451),
         ((GOOD, LATER), 450),

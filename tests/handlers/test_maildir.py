@@ -238,6 +238,33 @@ async def test_a_recipient_who_was_refused_gets_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == ["bob"]
 
 
+async def test_lmtp_delivers_to_those_who_have_no_answer_yet(tmp_path: Path) -> None:
+    class SomeAreDone:
+        @hookimpl
+        def queue(self, session: Session) -> None:
+            assert session.transaction is not None
+            for recipient, code in zip(session.transaction.recipients, (550, 250), strict=False):
+                recipient.answer(Reply(code))
+
+    async with Dialog(Vouch(), SomeAreDone(), handler=Maildir(tmp_path / "{local}"), lmtp=True) as smtp:
+        answers = await smtp.deliver("a@example.org", ["eve@example.org", "joe@example.org", "bob@example.org"])
+        assert [answer.code for answer in answers] == [550, 250, 250]
+    assert names(tmp_path) == ["bob"]
+
+
+async def test_a_binary_message_is_stored_as_received(tmp_path: Path) -> None:
+    octets = b"A: b\r\n\r\n\0\r\n\n\r.\r\n" + bytes(range(256))
+    async with Dialog(Vouch(), handler=Maildir(tmp_path)) as smtp:
+        await smtp.say("EHLO client.example.org")
+        await smtp.say("MAIL FROM:<a@example.org> BODY=BINARYMIME")
+        await smtp.say("RCPT TO:<b@example.org>")
+        await smtp.send(b"BDAT %d LAST\r\n%s" % (len(octets), octets))
+        assert await smtp.reply() == 250
+    content = only(tmp_path).read_bytes()
+    assert content.endswith(octets)
+    assert content.startswith(b"Return-Path: <a@example.org>\r\nDelivered-To: b@example.org\r\nReceived: ")
+
+
 async def test_a_rewritten_recipient_is_delivered_where_policy_says(tmp_path: Path) -> None:
     class Rewrite:
         @hookimpl

@@ -27,13 +27,38 @@ server = Server(
 )
 """
 
+# The same by LMTP, over TCP and a UNIX socket, with a Maildir for each recipient; one of them is full.
+LMTP = """
+from mailstack import Listener, Reply, Server, Stack, hookimpl
+from mailstack.handlers import maildir
+from mailstack.middleware import recipients
+
+class Full:
+    @hookimpl
+    def queue(self, session):
+        for recipient in session.transaction.recipients:
+            if str(recipient) == "full@example.org":
+                recipient.answer(Reply(452, "mailbox full", status="4.2.2"))
+
+server = Server(
+    Stack(
+        recipients.Domains("localhost", "example.org"),
+        Full(),
+        maildir.Maildir({each!r} + "/{{address}}", eol={eol!r}),
+    ),
+    listeners=[Listener("unix:{socket}", lmtp=True), Listener("127.0.0.1:{port}", lmtp=True)],
+    hostname="mx.example.org",
+)
+"""
+
 
 @dataclass
 class Served:
-    """A running server: its port and what lies in its Maildir."""
+    """A running server: its port, what lies in its Maildir, and the UNIX socket of one that speaks LMTP."""
 
     port: int
     mail: Path
+    socket: Path
     process: subprocess.Popen[bytes]
 
     def messages(self) -> list[bytes]:
@@ -47,13 +72,15 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
     """Start `mailstack serve` on one backend; stopped by its PID at the end, and it must end well."""
     running: list[Served] = []
 
-    def start(eol: str = "lf") -> Served:
+    def start(eol: str = "lf", *, lmtp: bool = False) -> Served:
         port = _free_port()
         mail = tmp_path / "mail"
         file = tmp_path / "mx.py"
-        file.write_text(CONFIGURATION.format(mail=str(mail), eol=eol, port=port))
+        socket, each = tmp_path / "lmtp", str(tmp_path / "each")
+        configuration = LMTP if lmtp else CONFIGURATION
+        file.write_text(configuration.format(mail=str(mail), each=each, eol=eol, port=port, socket=socket))
         command = [sys.executable, "-m", "mailstack", "serve", str(file), "--backend", request.param]
-        served = Served(port, mail, subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        served = Served(port, mail, socket, subprocess.Popen(command, stderr=subprocess.DEVNULL))
         running.append(served)
         _wait_until_open(served)
         return served

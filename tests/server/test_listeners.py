@@ -70,6 +70,51 @@ async def test_the_listeners_name_reaches_the_session_and_else_its_address() -> 
     assert seen == ["inside", "127.0.0.1:0"]
 
 
+async def test_lmtp_is_spoken_where_the_listener_says_so_over_tcp_and_unix(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def connect(session: Session) -> None:
+        seen.append(session.lmtp)
+
+    listeners = [
+        Listener("127.0.0.1:0", lmtp=True),
+        Listener(f"unix:{tmp_path / 's'}", lmtp=True),
+        Listener("127.0.0.1:0"),
+    ]
+    async with Server(Stack(Vouch(), on(connect=connect), Collect()), listeners, hostname="mx.test") as server:
+        for address, verb, other in zip(
+            server.addresses, ("LHLO", "LHLO", "EHLO"), ("EHLO", "EHLO", "LHLO"), strict=True
+        ):
+            async with client(address) as smtp:
+                assert (await smtp.reply()).startswith(f"220 mx.test {'LMTP' if verb == 'LHLO' else 'ESMTP'} ")
+                assert (await smtp.say(f"{other} client.test")).startswith("500 5.5.1 ")
+                assert (await smtp.say(f"{verb} client.test")).startswith("250-mx.test")
+                await smtp.envelope(recipients=2)
+                assert (await smtp.say("DATA")).startswith("354 ")
+                await smtp.send(b"Subject: x\r\n\r\n.\r\nQUIT\r\n")
+                *taken, bye = await smtp.replies(3 if verb == "LHLO" else 2)
+                assert all(reply.startswith("250 2.0.0 collected as ") for reply in taken)
+                assert bye.startswith("221 ")
+    assert seen == [True, True, False]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:25", "[::]:25", "localhost:25"])
+def test_lmtp_is_never_spoken_on_port_25(address: str) -> None:
+    with pytest.raises(ConfigError, match="port 25") as caught:
+        Listener(address, lmtp=True)
+    assert "UNIX socket" in caught.value.remedy
+    assert Listener(address).lmtp is False
+    assert Listener("127.0.0.1:24", lmtp=True).lmtp
+    assert Listener("unix:/run/25", lmtp=True).lmtp
+
+
+@pytest.mark.parametrize(("written", "lmtp"), [("yes", True), ("no", False)])
+def test_lmtp_may_be_written_as_a_word(written: str, lmtp: bool) -> None:
+    assert Listener("127.0.0.1:24", lmtp=written).lmtp is lmtp  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="neither true nor false"):
+        Listener("127.0.0.1:24", lmtp="maybe")  # type: ignore[arg-type]
+
+
 async def test_a_unix_client_has_no_address_and_is_local_in_received(tmp_path: Path) -> None:
     end = Collect()
     async with serving(Vouch(), end, listeners=[f"unix:{tmp_path / 's'}"]) as server:

@@ -123,6 +123,12 @@ def test_an_international_recipient_is_written_only_where_smtputf8_was_asked_for
         ({"secure": True}, True, "UTF8SMTPS"),
         ({"user": "alice"}, True, "UTF8SMTPA"),
         ({"secure": True, "user": "alice"}, True, "UTF8SMTPSA"),
+        ({"lmtp": True}, False, "LMTP"),
+        ({"lmtp": True, "secure": True}, False, "LMTPS"),
+        ({"lmtp": True, "user": "alice"}, False, "LMTPA"),
+        ({"lmtp": True, "secure": True, "user": "alice"}, False, "LMTPSA"),
+        ({"lmtp": True}, True, "UTF8LMTP"),
+        ({"lmtp": True, "secure": True, "user": "alice"}, True, "UTF8LMTPSA"),
     ],
 )
 def test_the_protocol_word(facts: dict[str, Any], utf8: bool, word: str) -> None:
