@@ -14,10 +14,17 @@ answer is raised:
   whether the server may have taken the message. The connection is closed then.
 * OSError -- `open_client` could not connect.
 
+After a 421 everything that is asked is answered with that 421, and `usable` is False.
+
+BDAT is used where CHUNKING is offered: the end of a message is then a number, which no octet in it can forge, and a
+refusal is heard after the chunk that it is due to. Over LMTP only a BINARYMIME message goes by BDAT, for servers differ
+in how often they answer a refused last chunk.
+
 A message of any size takes the same memory. One task uses a client at a time; one that is cancelled aborts it.
 """
 
-from .client import Client, open_client, start_client
+from .client import Client, open_client
+from .transcript import Transcript
 from .values import Content, Disconnected, Envelope, Outcome, Refused, Timeouts, Unsupported
 
 __all__ = [
@@ -28,7 +35,7 @@ __all__ = [
     "Outcome",
     "Refused",
     "Timeouts",
+    "Transcript",
     "Unsupported",
     "open_client",
-    "start_client",
 ]
