@@ -167,9 +167,13 @@ class Hooks:
     def message(self, session: Session, message: Message, call_next: CallNext) -> Reply | None:
         """The message is complete: scan it, judge it, add header fields.
 
-        `recipient.answer(reply)` gives a verdict for one recipient alone. `transaction.results.add(…)` records an
-        authentication result; the core writes Authentication-Results from them when this phase is over. The end of the
-        chain goes on; a positive answer from a check skips the later checks and goes on too.
+        `recipient.answer(reply)` gives a verdict for one recipient alone. LMTP tells it the client; SMTP makes one reply
+        of all, and where they differ it is a temporary refusal of the whole. Who is refused here is not shown to `queue`.
+        A positive verdict counts only there, where it means that the message is safe.
+
+        `transaction.results.add(…)` records an authentication result; the core writes Authentication-Results from them
+        when this phase is over. The end of the chain goes on; a positive answer from a check skips the later checks and
+        goes on too.
         """
 
     @hookspec
@@ -178,6 +182,9 @@ class Hooks:
 
         250 means that the message is safe: on disk and synced, or in another server's hands. The first Reply ends the
         phase; None passes the message on to the next entry. The end of the chain answers 451: nobody took it.
+
+        A handler delivers to the recipients whose `verdict` is None, and may `recipient.answer(reply)` each on its own;
+        the Reply is for the others. In SMTP all share one reply, so that a mixed set is refused as a whole.
 
         Once begun it is shielded: neither a client that leaves nor a server that stops cuts it short. Only its time
         limit does, and then the client hears 451, so make the hand-over one step that happens or does not.
@@ -197,7 +204,7 @@ class Hooks:
 
     @hookspec
     def replied(self, session: Session, phase: str, by: str, reply: Reply) -> None:
-        """A reply is on its way to the client. Plain `def`.
+        """A reply is on its way to the client. Plain `def`. In LMTP once for a message, with the best of its replies.
 
         phase -- the hook that it answers, "reset", "quit" or "syntax".
         by -- the entry that decided, or "core".
