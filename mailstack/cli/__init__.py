@@ -1,4 +1,4 @@
-"""The command line: `mailstack serve conf/mx.py`, `mailstack check …`, `mailstack hooks`, `mailstack plugins`.
+"""The command line: `mailstack serve conf/mx.py`, `mailstack check …`, `simulate`, `hooks`, `plugins`.
 
 One file, one command. A command imports what it needs when it runs, so that `--help` comes at once. A ConfigError is
 told on stderr without a traceback; the exit status is then 2.
@@ -13,6 +13,7 @@ from .check import check
 from .hooks import hooks
 from .plugins import plugins
 from .serve import serve
+from .simulate import simulate
 
 __all__ = ["main"]
 
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, hooks, plugins):
+for command in (serve, check, simulate, hooks, plugins):
     main.add_command(command)

@@ -54,7 +54,7 @@ def open_listeners(server: Server) -> list[str]:
     if not pipeline.nodes("rcpt"):
         return []
     step = pipeline.chain("rcpt", ENDS["rcpt"], float(server.limits.envelope))
-    with _silence():
+    with silence():
         return anyio.run(_probe, step, [listener.label for listener in server.listeners], server.hostname)
 
 
@@ -106,7 +106,7 @@ class _Nobody:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Faults of a rehearsal are no news."""
     logger = logging.getLogger("mailstack")
     before = logger.disabled

@@ -5,8 +5,8 @@
 An entry with `rehearsable = True` promises that it reads its stores, writes nothing outside of the message at hand
 while `session.rehearsal` is true, and logs what it would have done. Any other entry is not asked: its lives and notices
 are left out, and in a phase a stand-in takes its place, which has no opinion and is recorded as "not asked" when its
-turn has come. At `queue` a check is a handler or might be one, so that it is never asked, whatever it declares; an onion
-there is asked like everywhere.
+turn has come. At `queue` a check is a handler or might be one, so that it is never asked, whatever it declares; an
+onion there is asked like everywhere.
 
 Each entry that is asked leaves a finding of its own beside that of its answer: "no opinion" when it said nothing, else
 "asked"; `seconds` are its own, and `detail` says what it changed in the session. A stack that serves pays for none of
