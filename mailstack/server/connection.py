@@ -197,10 +197,17 @@ class Connection:
                     await self.flush()
                     await checkpoint()  # the others want to be served too
                 continue
-            await self.flush()
+            if protocol.due:
+                await self.flush()
             if self.house.closing and protocol.state not in _IN_BODY:
                 raise Hangup("shutdown", answers.SHUTDOWN)
-            await self.read()
+            # As in read(), without one more coroutine for each turn.
+            self._waiting = self._reads = True
+            data = await self.stream.receive()
+            self._waiting = self._reads = False
+            if not data:
+                raise Hangup("left")
+            protocol.receive(data)
         if not watch.expired:
             await self.flush()
 

@@ -68,7 +68,7 @@ _DEFAULTS: Final[Mapping[int, tuple[str | None, str]]] = {
 _CLASS_TEXTS: Final = {2: "ok", 3: "go ahead", 4: "try again later", 5: "refused"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Reply:
     """One answer to one command.
 
@@ -83,31 +83,40 @@ class Reply:
     """
 
     code: int
-    text: str = ""
+    text: str
     _: KW_ONLY
-    status: str | None = None
-    close: bool = False
-    start_tls: ssl.SSLContext | None = None
-    _enhanced: bytes = field(default=b"", init=False, repr=False, compare=False)
-    _plain: bytes = field(default=b"", init=False, repr=False, compare=False)
+    status: str | None
+    close: bool
+    start_tls: ssl.SSLContext | None
+    _enhanced: bytes = field(init=False, repr=False, compare=False)
+    _plain: bytes = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        code = self.code
+    def __init__(
+        self,
+        code: int,
+        text: str = "",
+        *,
+        status: str | None = None,
+        close: bool = False,
+        start_tls: ssl.SSLContext | None = None,
+    ) -> None:
         if not 200 <= code <= 599:
             raise ValueError(f"reply code {code!r} is not in 200 to 599")
         usual = _DEFAULTS.get(code)
-        if self.status is not None:
-            self._check_status(self.status)
+        if status is not None:
+            _check_status(status, code)
         elif code // 100 != 3:
-            object.__setattr__(self, "status", usual[0] if usual else f"{code // 100}.0.0")
-        if not self.text.strip("\r\n"):
-            object.__setattr__(self, "text", usual[1] if usual else _CLASS_TEXTS[code // 100])
-
-    def _check_status(self, status: str) -> None:
-        if not _STATUS.fullmatch(status):
-            raise ValueError(f"malformed enhanced status {status!r}")
-        if int(status[0]) != self.code // 100:
-            raise ValueError(f"status {status} contradicts code {self.code}")
+            status = usual[0] if usual else f"{code // 100}.0.0"
+        if not text.strip("\r\n"):
+            text = usual[1] if usual else _CLASS_TEXTS[code // 100]
+        keep = object.__setattr__  # written out, because one is made for each message
+        keep(self, "code", code)
+        keep(self, "text", text)
+        keep(self, "status", status)
+        keep(self, "close", close)
+        keep(self, "start_tls", start_tls)
+        keep(self, "_enhanced", b"")
+        keep(self, "_plain", b"")
 
     @property
     def positive(self) -> bool:
@@ -137,13 +146,14 @@ class Reply:
         return (self._enhanced if enhanced else self._plain) or self._encode(enhanced)
 
     def _encode(self, enhanced: bool) -> bytes:
+        code, text = self.code, self.text
         status = f"{self.status} " if enhanced and self.status else ""
-        text = self.text
-        plain = len(text) <= _WIDTH and text.isascii() and text.isprintable()  # as nearly all are: nothing to fold
-        *lines, last = (text,) if plain else _fold(text)
-        parts = [f"{self.code}-{status}{line}\r\n" for line in lines]
-        parts.append(f"{self.code} {status}{last}\r\n")
-        octets = "".join(parts).encode("ascii")
+        if len(text) <= _WIDTH and text.isascii() and text.isprintable():  # as nearly all are: nothing to fold
+            octets = f"{code} {status}{text}\r\n".encode("ascii")
+        else:
+            *lines, last = _fold(text)
+            parts = [f"{code}-{status}{line}\r\n" for line in lines]
+            octets = f"{''.join(parts)}{code} {status}{last}\r\n".encode("ascii")
         object.__setattr__(self, "_enhanced" if enhanced else "_plain", octets)
         return octets
 
@@ -151,6 +161,13 @@ class Reply:
         """One line for the log: "550 5.7.1 text", line breaks and all that is not printable ASCII escaped."""
         text = self.text.encode("unicode_escape").decode("ascii")
         return " ".join(filter(None, (str(self.code), self.status, text)))
+
+
+def _check_status(status: str, code: int) -> None:
+    if not _STATUS.fullmatch(status):
+        raise ValueError(f"malformed enhanced status {status!r}")
+    if int(status[0]) != code // 100:
+        raise ValueError(f"status {status} contradicts code {code}")
 
 
 def _fold(text: str) -> list[str]:
