@@ -302,7 +302,7 @@ class _Client:
             listeners = [each for each in _listeners(self._pipeline.nodes(phase)) if phase in phases]
             own = [each for each in fresh if each.phase == phase]
             rows = tuple(self._rows(listeners, own, decided))
-            decided = decided or any(_ends(each) and each.reply is not None and each.reply.code >= 400 for each in own)
+            decided = decided or any(reply.code >= 400 for _, reply in _decisions(own))
             if rows:
                 found.append(PhaseRows(phase, rows))
         if phases or found:
@@ -323,7 +323,7 @@ class _Client:
             by_name.setdefault(each.who, []).append(each)
         conditions = dict(listeners)
         names = list(dict.fromkeys(_in_order(listeners, by_name)))
-        ended = max((index for index, name in enumerate(names) if any(map(_ends, by_name.get(name, ())))), default=None)
+        ended = max((names.index(who) for who, _ in _decisions(findings)), default=None)
         reached = not decided and (bool(findings) or all(conditions.values()))
         for index, name in enumerate(names):
             if name == _WITNESS:
@@ -356,9 +356,16 @@ def _in_order(listeners: list[_Listener], found: Iterable[str]) -> Iterator[str]
     yield from found
 
 
-def _ends(finding: Finding) -> bool:
-    """Whether this decided the phase."""
-    return finding.outcome in ("accepted", "refused", "fault", "late") and finding.reply is not None
+def _decisions(findings: Iterable[Finding]) -> list[tuple[str, Reply]]:
+    """Who ended a phase, with what; a refusal that was postponed or scored has ended nothing."""
+    let_out = {(each.who, each.phase) for each in findings if each.outcome in ("postponed", "scored")}
+    return [
+        (each.who, each.reply)
+        for each in findings
+        if each.outcome in ("accepted", "refused", "fault", "late")
+        and each.reply is not None
+        and (each.who, each.phase) not in let_out
+    ]
 
 
 def _row(name: str, origin: str, around: tuple[str, ...], findings: list[Finding]) -> Row:
@@ -380,8 +387,7 @@ def _row(name: str, origin: str, around: tuple[str, ...], findings: list[Finding
 def _by(findings: list[Finding], replies: tuple[Answer, ...]) -> str:
     """Whose answer it was: the last one's that decided as the client was told (a fault before the banner as 421)."""
     refused = [answer.code >= 400 for answer in replies]
-    deciding = [(each.who, each.reply.code >= 400) for each in findings if each.reply is not None and _ends(each)]
-    return next((who for who, against in reversed(deciding) if [against] == refused), "core")
+    return next((who for who, reply in reversed(_decisions(findings)) if [reply.code >= 400] == refused), "core")
 
 
 def _command(opening: str, address: str, parameters: tuple[str, ...]) -> str:
