@@ -19,6 +19,7 @@ from ..option import ConfigError
 from ..wire.reply import Reply
 from . import hookspec as hookspec_module
 from .entry import Entry, Impl, Origin
+from .extension import offer_keywords
 from .function import FunctionHandler
 from .hookspec import LIVES, NOTICES, PHASES, PLAIN_NOTICES, PROJECT, Hooks
 
@@ -45,12 +46,13 @@ class Loader:
             raise _error(origin, f"{name} is a class, not a plugin", f"make one: {plugin.__name__}(…)")
         marked = _marked(plugin, name)
         _check_marks(plugin, name, origin)
-        if not marked:
-            raise _error(origin, *_no_hook(plugin, name))
         entry = Entry(name, plugin, origin)
         for hook in HOOKS:
             if hook in marked:
                 entry.impls[hook] = _implementation(name, hook, marked[hook])
+        offer_keywords(entry)
+        if not entry.impls:
+            raise _error(origin, *_no_hook(plugin, name))
         self._register(plugin, name, origin)
         return entry
 

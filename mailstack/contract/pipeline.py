@@ -21,11 +21,11 @@ from ..session.hangup import Hangup, hangup_in
 from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Transaction
-from ..wire.command import PARAMETERS, Parameter
 from ..wire.reply import Reply
 from .chain import Branch, Call, Node, Step, compile_chain
 from .compose import Limit, Stack, When
 from .entry import Entry, Impl, Origin
+from .extension import known_parameters, known_verbs
 from .fault import ContractError, Late, counted, failure_in, judge, no_answer
 from .hookspec import NOTICES, PHASES
 from .load import HOOKS, Loader
@@ -43,7 +43,7 @@ class Pipeline:
 
     entries -- all of them, outermost first. warnings -- what `check` should tell the postmaster.
     not_asked -- in a rehearsal: the entries that are not asked, each with the hooks that are left out.
-    parameters -- the MAIL and RCPT parameters that the parser knows: the core's, and each entry's `parameters`.
+    parameters, verbs -- what the parser and HELP know beyond the core's own (see `extension`).
     """
 
     def __init__(
@@ -52,10 +52,8 @@ class Pipeline:
         self.entries = entries
         self.warnings = warnings
         self.not_asked = not_asked
-        self.parameters: dict[tuple[str, str], Parameter] = dict(PARAMETERS)
-        for entry in entries:
-            for parameter in _parameters(entry):
-                self.parameters[parameter.verb, parameter.name] = parameter
+        self.parameters = known_parameters(entries)
+        self.verbs = known_verbs(entries)
         self._nodes = {hook: _nodes_of(tree, hook) for hook in HOOKS}
         self._replied = self._told("replied")
         self._reset = self._told("reset")
@@ -99,18 +97,6 @@ class Pipeline:
     async def tell_disconnect(self, session: Session) -> None:
         """Everybody hears that the connection is over."""
         await _tell_async(self._disconnect, session, session=session)
-
-
-def _parameters(entry: Entry) -> tuple[Parameter, ...]:
-    """The MAIL and RCPT parameters that an entry brings."""
-    given = getattr(entry.plugin, "parameters", ())
-    if not isinstance(given, (tuple, list)) or not all(isinstance(each, Parameter) for each in given):
-        raise _at(
-            entry.origin,
-            f"{entry.name}.parameters is not a tuple of Parameter",
-            "give another name to what is no MAIL or RCPT parameter",
-        )
-    return tuple(given)
 
 
 class _Loaded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..contract.rehearsal import would_take
@@ -39,8 +39,7 @@ FAULTY_OCTETS = {
     for fault, words in {"bare CR": "a bare CR", "bare LF": "a bare LF", "NUL": "a NUL octet"}.items()
 }
 
-_COMMANDS = "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT"
-_HELP = Reply(214, f"commands: {_COMMANDS}\nRFC 5321, https://www.rfc-editor.org/rfc/rfc5321")
+_COMMANDS = ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
 _NOOP = Reply(250, "ok")
 _VRFY = Reply(252, "send some mail, and see", status="2.5.0")
 _NOT_HERE = Reply(502, "command not implemented")
@@ -48,7 +47,6 @@ _UNKNOWN = Reply(500, "command not recognized", status="5.5.1")
 
 _OTHER_COMMANDS = {
     "NOOP": _NOOP,
-    "HELP": _HELP,
     "VRFY": _VRFY,
     "EXPN": _NOT_HERE,
     "ETRN": _NOT_HERE,
@@ -65,8 +63,12 @@ def _rcpt(session: Session, recipient: Recipient) -> Reply:
     return RECIPIENT_OK if recipient.accepted else RELAYING_DENIED
 
 
-def _command(session: Session, command: Command) -> Reply:
-    return _OTHER_COMMANDS.get(command.verb, _UNKNOWN)
+def command(verbs: Iterable[str]) -> Callable[[Session, Command], Reply]:
+    """The end of `command`. verbs -- those that middleware declares; HELP lists them behind the core's."""
+    words = " ".join(dict.fromkeys((*_COMMANDS, *verbs)))
+    help = Reply(214, f"commands: {words}\nRFC 5321, https://www.rfc-editor.org/rfc/rfc5321")
+    replies = {**_OTHER_COMMANDS, "HELP": help}
+    return lambda session, command: replies.get(command.verb, _UNKNOWN)
 
 
 def would_be_queued(session: Session, message: Message) -> Reply:
@@ -74,7 +76,7 @@ def would_be_queued(session: Session, message: Message) -> Reply:
     return Reply(250, f"would have been queued as {message.id}") if would_take(session) else NOBODY_TOOK_IT
 
 
-# The end of each phase's chain. `connect` and `ehlo` speak the host's name: see `Policy`.
+# The end of each phase's chain; those of `connect`, `ehlo` and `command` are made for each `House`.
 ENDS: dict[str, Callable[[Session, Any], Reply]] = {
     "mail": _always(SENDER_OK),
     "rcpt": _rcpt,
@@ -82,5 +84,4 @@ ENDS: dict[str, Callable[[Session, Any], Reply]] = {
     "headers": _always(GO_ON),
     "message": _always(GO_ON),
     "queue": _always(NOBODY_TOOK_IT),
-    "command": _command,
 }

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..contract.chain import Greeting
-from ..contract.fault import DEFER, REJECT
+from ..contract.extension import ParameterFault
+from ..contract.fault import DEFER, REJECT, judge
 from ..session.evidence import Finding
 from ..session.keywords import Keywords
 from ..session.transaction import Recipient, Sender, Transaction
@@ -158,6 +159,9 @@ class Dialog:
 
     async def refused(self, event: Refused) -> None:
         """The wire has refused: unreadable, too long, or out of turn."""
+        fault = event.error
+        if isinstance(fault, ParameterFault):
+            judge(self.connection.session, fault.who, fault.phase, fault.error, "defer", 0.0)
         self._say("syntax", event.reply)
 
     # Bodies.

@@ -15,7 +15,7 @@ from ..session.session import Session
 from ..session.spool import SpoolFolder
 from ..session.transaction import Transaction
 from ..wire.reply import Reply
-from .answers import ENDS, would_be_queued
+from .answers import ENDS, command, would_be_queued
 from .limits import Limits
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class House:
             **ENDS,
             "connect": lambda session, subject: self._lmtp_greeting if session.lmtp else self._greeting,
             "ehlo": lambda session, greeting: Reply(250, self.hostname),
+            "command": command(self.pipeline.verbs),
         }
         if self.rehearsal:
             ends["queue"] = would_be_queued

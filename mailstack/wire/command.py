@@ -22,6 +22,7 @@ from .reply import Reply
 
 __all__ = [
     "PARAMETERS",
+    "VERBS",
     "AnyCommand",
     "Bdat",
     "Command",
@@ -435,3 +436,6 @@ _VERBS: Final[Mapping[str, _Parse]] = {
     "RSET": _bare(Rset()),
     "QUIT": _bare(Quit()),
 }
+
+# The core's own verbs; every other one is a `Command`.
+VERBS: Final = frozenset(_VERBS)

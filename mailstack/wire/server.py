@@ -55,10 +55,12 @@ class Refused(NamedTuple):
     """A command that the wire itself refuses: unreadable, too long, or out of turn.
 
     When the reply closes, the conversation is over already: nothing more is read.
+    error -- what a 4xx comes from: a parameter that middleware brought and could not read. None for all else.
     """
 
     verb: str
     reply: Reply
+    error: CommandError | None = None
 
 
 class Body(NamedTuple):
@@ -243,7 +245,8 @@ class ServerProtocol:
         try:
             command = parse(line, self.keywords, self.parameters, self.utf8)
         except CommandError as error:
-            return self._unreadable(line, error.reply)
+            refused = self._unreadable(line, error.reply)
+            return refused._replace(error=error) if error.reply.temporary else refused
         kind = type(command)
         if kind is Command and _foreign(line):
             return self._unreadable(line, _NO_WEB)

@@ -298,11 +298,11 @@ async def test_the_banner_says_lmtp_where_it_would_say_esmtp(greeting: str) -> N
 
 class Withdraw:
     def __init__(self, *keywords: str) -> None:
-        self.keywords = keywords
+        self.withdrawn = keywords
 
     @hookimpl
     def ehlo(self, keywords: MutableMapping[str, str]) -> None:
-        for keyword in self.keywords:
+        for keyword in self.withdrawn:
             keywords.pop(keyword, None)
 
 
