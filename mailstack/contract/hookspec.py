@@ -167,9 +167,9 @@ class Hooks:
     def message(self, session: Session, message: Message, call_next: CallNext) -> Reply | None:
         """The message is complete: scan it, judge it, add header fields.
 
-        `recipient.answer(reply)` gives a verdict for one recipient alone. LMTP tells it the client; SMTP makes one reply
-        of all, and where they differ it is a temporary refusal of the whole. Who is refused here is not shown to `queue`.
-        A positive verdict counts only there, where it means that the message is safe.
+        `recipient.answer(reply)` gives a verdict for one recipient alone. LMTP tells the client each of them; SMTP has
+        one reply for all, and where they differ it is a temporary refusal of the whole. Who is refused here is not
+        shown to `queue`. A positive verdict counts only there, where it means that the message is safe.
 
         `transaction.results.add(…)` records an authentication result; the core writes Authentication-Results from them
         when this phase is over. The end of the chain goes on; a positive answer from a check skips the later checks and
