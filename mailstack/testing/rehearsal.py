@@ -332,8 +332,11 @@ class _Client:
             if name in by_name:
                 yield _row(name, origin, around, by_name[name])
             else:
-                skipped = around and reached and (ended is None or index < ended)
-                yield Row(name, origin, "left out" if skipped else "not reached", conditions=around)
+                passed = reached and (
+                    ended is None or index < ended
+                )  # without a word: where Postpone has nothing to give
+                verdict = "not reached" if not passed else "left out" if around else "no opinion"
+                yield Row(name, origin, verdict, conditions=around)
 
 
 _Listener = tuple[str, tuple[str, ...]]  # an entry's name, and the conditions around it
