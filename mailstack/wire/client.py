@@ -78,7 +78,18 @@ class ClientProtocol:
     awaited -- what was said and is not answered yet, oldest first.
     """
 
-    __slots__ = ("_ends", "_output", "_reader", "_stuffer", "awaited", "keywords", "lmtp", "recipients", "state")
+    __slots__ = (
+        "_chunked",
+        "_ends",
+        "_output",
+        "_reader",
+        "_stuffer",
+        "awaited",
+        "keywords",
+        "lmtp",
+        "recipients",
+        "state",
+    )
 
     def __init__(self, *, lmtp: bool = False) -> None:
         self.lmtp = lmtp
@@ -90,6 +101,7 @@ class ClientProtocol:
         self._output: list[bytes] = []
         self._stuffer: DotStuffer | None = None
         self._ends: LineEnds | None = None
+        self._chunked = False
 
     # Commands in, octets out.
 
@@ -145,6 +157,7 @@ class ClientProtocol:
         Empty when nothing can be sent yet. RuntimeError.
         """
         self._check(Bdat(0, last))
+        self._chunked = True
         if not binary:
             if self._ends is None:
                 self._ends = LineEnds()
@@ -226,14 +239,15 @@ class ClientProtocol:
         if answer.code == 421 or isinstance(said, Quit):
             self.state = ClientState.CLOSED
             self.awaited.clear()
-        elif isinstance(said, EndOfData) and not self.awaited:
-            self._over()
+        elif isinstance(said, EndOfData) and not self.awaited and not (self._chunked and answer.code >= 400):
+            self._over()  # a refused chunk leaves the transaction open until RSET (RFC 3030 §2)
 
     def _over(self) -> None:
         if self.state is not ClientState.SHUNNED:
             self.state = ClientState.READY
         self.recipients = []
         self._ends = None
+        self._chunked = False
 
     def restart(self) -> None:
         """TLS has begun: forget the keywords, and say EHLO again. ProtocolError when octets came before it."""
