@@ -46,12 +46,12 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .config import plugin
     from .contract import predicate
     from .contract.compose import Limit, Stack, Unless, When
     from .contract.hookspec import CallNext, hookimpl
     from .contract.predicate import known
     from .option import ConfigError
+    from .plugins import plugin
     from .server.limits import Limits
     from .server.listener import Listener
     from .server.server import Server
@@ -66,12 +66,12 @@ if TYPE_CHECKING:
     from .wire.reply import Reply
 else:
     _NAMES = {
-        "config": "plugin",
         "contract": "predicate",
         "contract.compose": "Limit Stack Unless When",
         "contract.hookspec": "CallNext hookimpl",
         "contract.predicate": "known",
         "option": "ConfigError",
+        "plugins": "plugin",
         "server.limits": "Limits",
         "server.listener": "Listener",
         "server.server": "Server",

@@ -1,4 +1,4 @@
-"""Configurations: each mistake is told with file, line and remedy; plugins are found by name."""
+"""Configurations: each mistake is told with file, line and remedy."""
 
 import re
 import sys
@@ -150,88 +150,6 @@ def test_what_ctrl_c_raises_is_no_mistake_of_the_configuration(folder: Path) -> 
     (folder / "mx.py").write_text("raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         config.load("mx.py")
-
-
-# Plugins -----------------------------------------------------------------------------------------------------------
-
-
-def test_every_bundled_plugin_can_be_imported_and_says_what_it_makes() -> None:
-    found = {info.name: info for info in config.plugins() if info.distribution == "mailstack"}
-    assert {"recipients", "maildir", "discard"} <= set(found)
-    for info in found.values():
-        assert not info.error
-        assert info.summary
-        assert info.factories
-        assert info.module.rpartition(".") == (info.group, ".", info.name)
-    maildir = found["maildir"]
-    assert (maildir.kind, maildir.version) == ("handlers", metadata.version("mailstack"))
-    assert [(made.name, "queue" in made.hooks) for made in maildir.factories] == [("Maildir", True)]
-    assert maildir.factories[0].options.startswith("(path: str | os.PathLike[str]")
-
-
-def test_a_plugin_is_had_by_its_name() -> None:
-    assert mailstack.plugin("discard").Discard is sys.modules["mailstack.handlers.discard"].Discard
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed distribution with plugins of its own and an extra."""
-    facts = tmp_path / "mailstack_ldapper-2.5.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: mailstack-ldapper\nVersion: 2.5\n"
-        "Requires-Dist: anyio>=4\nRequires-Dist: python-ldapthing>=3; extra == 'ldap'\nProvides-Extra: ldap\n"
-    )
-    (facts / "entry_points.txt").write_text(
-        "[mailstack.middleware]\nldapper = ldapper\nneeder = needer\nbroken = broken_plugin\ndiscard = ldapper\n"
-        "liar = liar\n"
-    )
-    (tmp_path / "ldapper.py").write_text(
-        '"""ldapper: asks."""\nfrom mailstack import hookimpl\n__all__ = ["LDAP", "ldap", "WORDS"]\nWORDS = 1\n'
-        "class LDAP:\n"
-        "    def __init__(self, url: 'str', *, wait=1.0): import ldapthing\n"
-        "    @hookimpl\n    def rcpt(self, recipient): ...\n"
-        "def ldap(url): return LDAP(url)\n"
-    )
-    (tmp_path / "needer.py").write_text("import ldapthing\n")
-    (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
-    (tmp_path / "liar.py").write_text("__all__ = ['Nothing']\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("ldapper", "needer", "broken_plugin", "liar"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
-
-
-def test_a_plugin_of_another_distribution_is_listed_like_a_bundled_one(package: Path) -> None:
-    info = next(info for info in config.plugins() if info.name == "ldapper")
-    assert (info.distribution, info.version, info.summary) == ("mailstack-ldapper", "2.5", "ldapper: asks.")
-    assert info.factories == (
-        config.Factory("LDAP", "(url: str, *, wait=1.0)", ("rcpt",)),
-        config.Factory("ldap", "(url)", ()),
-    )
-
-
-def test_a_plugin_that_cannot_be_imported_is_listed_with_the_reason(package: Path) -> None:
-    errors = {info.name: info.error for info in config.plugins() if info.error}
-    assert set(errors) == {"needer", "broken", "liar"}
-    assert errors["broken"] == "ZeroDivisionError: division by zero"
-    assert errors["needer"].endswith('remedy: pip install "mailstack-ldapper[ldap]"')
-    assert "Nothing" in errors["liar"]
-
-
-def test_a_missing_extra_is_told_with_the_command_that_installs_it(package: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        config.plugin("needer")
-    assert caught.value.remedy == 'pip install "mailstack-ldapper[ldap]"'
-    source = package / "mx.py"
-    source.write_text("from mailstack import plugin\n\nentry = plugin('ldapper').LDAP('ldap://x')\n")
-    error = load_and_check(str(source))
-    assert (error.line, error.remedy) == (3, 'pip install "mailstack-ldapper[ldap]"')
-
-
-def test_a_name_that_two_distributions_bring_is_refused(package: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'discard' is there 2 times: ldapper, mailstack\.handlers\."):
-        config.plugin("discard")
 
 
 # The package's front -----------------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def test_a_port_that_is_taken_is_told_with_the_line_and_a_remedy(configuration: 
             )
 
 
-# hooks and plugins -------------------------------------------------------------------------------------------------
+# hooks -------------------------------------------------------------------------------------------------------------
 
 
 def test_hooks_prints_every_hook_with_its_signature_and_manual() -> None:
@@ -278,22 +278,3 @@ def test_a_hook_that_does_not_exist_is_told_with_the_one_that_was_meant() -> Non
         "mailstack: there is no hook 'rctp'\n  remedy: did you mean rcpt?\n",
     )
     assert "one of lifespan, session" in run("hooks", "zzz").stderr
-
-
-def test_plugins_lists_what_is_installed() -> None:
-    result = run("plugins")
-    assert result.exit_code == 0
-    rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[0] == ["plugin", "kind", "from", "makes", "listens", "to"]
-    assert ["discard", "handlers", "mailstack", __version__, "Discard()", "queue"] in rows
-
-
-def test_a_plugin_that_cannot_be_imported_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    info = config.PluginInfo(
-        "ldap", "mailstack.middleware", "m", "mailstack", "1", error="No module; remedy: pip install x"
-    )
-    monkeypatch.setattr(config, "plugins", lambda: [info])
-    result = run("plugins")
-    assert result.exit_code == 1
-    assert "cannot be imported" in result.stdout
-    assert result.stdout.endswith("ldap: No module; remedy: pip install x\n")
