@@ -27,13 +27,17 @@ __all__ = [
     "Limits",
     "Listener",
     "Message",
+    "Observe",
     "Parameter",
+    "Postpone",
     "Recipient",
     "Reply",
+    "Score",
     "Sender",
     "Server",
     "Session",
     "Stack",
+    "Threshold",
     "Transaction",
     "Unless",
     "When",
@@ -41,6 +45,7 @@ __all__ = [
     "known",
     "plugin",
     "predicate",
+    "score",
 ]
 
 __version__ = "0.1.0"
@@ -49,7 +54,10 @@ if TYPE_CHECKING:
     from .contract import predicate
     from .contract.compose import Limit, Stack, Unless, When
     from .contract.hookspec import CallNext, hookimpl
+    from .contract.observe import Observe
+    from .contract.postpone import Postpone
     from .contract.predicate import known
+    from .contract.score import Score, Threshold, score
     from .option import ConfigError
     from .plugins import plugin
     from .server.limits import Limits
@@ -69,7 +77,10 @@ else:
         "contract": "predicate",
         "contract.compose": "Limit Stack Unless When",
         "contract.hookspec": "CallNext hookimpl",
+        "contract.observe": "Observe",
+        "contract.postpone": "Postpone",
         "contract.predicate": "known",
+        "contract.score": "Score Threshold score",
         "option": "ConfigError",
         "plugins": "plugin",
         "server.limits": "Limits",

@@ -101,8 +101,8 @@ class _Nobody:
         await anyio.lowlevel.checkpoint()
         return False
 
-    def close_after(self, reply: Reply | None) -> None:
-        """Nothing to close."""
+    def close_after(self, reply: Reply | None) -> Callable[[], None]:
+        return lambda: None  # nothing to close
 
 
 @contextmanager

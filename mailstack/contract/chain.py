@@ -2,7 +2,8 @@
 
 The steps are built from the end of the stack to its beginning. Consecutive plain checks are one function without any
 scope (`unroll` writes it); a stretch with async checks is one under one cancel scope and one clock; an onion is a step
-of its own around all that follows; a condition is one `if`. A phase that nobody implements is the core's own function.
+of its own around all that follows; a condition is one `if`. What is observed, postponed or scored stands alone: its
+answer is not the chain's. A phase that nobody implements is the core's own function.
 
 Every call is guarded. What an entry raises is judged by its `on_fault` (see `fault`); `Hangup` and cancellation pass.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from anyio import get_cancelled_exc_class
@@ -22,17 +24,12 @@ from ..session.watch import Watch
 from ..wire.reply import Reply
 from . import unroll
 from .entry import Impl, Origin
-from .fault import ContractError, Late, failure_in, judge, no_answer
+from .fault import ContractError, Late, OnFault, failure_in, judge, no_answer
+from .observe import observed_check, observed_onion, would_have
 from .predicate import Predicate
+from .step import Step as Step
 
 Call = Callable[[Session, Any], Any]
-
-
-class Step(NamedTuple):
-    """Part of a chain. call -- returns the Reply, or its coroutine when is_async."""
-
-    call: Callable[[Session, Any], Any]
-    is_async: bool
 
 
 class Greeting(NamedTuple):
@@ -52,12 +49,13 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Nodes under a condition."""
+    """Nodes under a condition. observed -- whether the condition is part of what is only tried."""
 
     predicate: Predicate
     negated: bool
     nodes: tuple[Node, ...]
     origin: Origin
+    observed: bool = False
 
 
 Node = Impl | Branch
@@ -94,15 +92,16 @@ def _before(after: Step, nodes: Sequence[Node], limit: float) -> Step:
             after = _condition(first, _before(after, first.nodes, limit), after)
         else:
             impls = [node for node in group if isinstance(node, Impl)]
-            after = _onion(impls[0], after, limit) if impls[0].onion else _checks(impls, after, limit)
+            together = impls[0].plain and not impls[0].onion
+            after = _checks(impls, after, limit) if together else _alone(impls[0], after, limit)
     return after
 
 
 def _groups(nodes: Sequence[Node]) -> Iterable[list[Node]]:
-    """Branches, onions and checks with a limit of their own stand alone; other checks run together."""
+    """Branches, onions and checks with a limit or a wrapper of their own stand alone; other checks run together."""
     run: list[Node] = []
     for node in nodes:
-        if isinstance(node, Impl) and not node.onion and node.timeout is None:
+        if isinstance(node, Impl) and not node.onion and node.timeout is None and node.plain:
             run.append(node)
             continue
         if run:
@@ -122,6 +121,32 @@ def _checks(impls: list[Impl], after: Step, limit: float) -> Step:
     after = _plain_run(impls[last:], after)
     after = _timed_run(impls[first:last], after, limit)
     return _plain_run(impls[:first], after)
+
+
+def _alone(impl: Impl, after: Step, limit: float) -> Step:
+    """An onion, or what a wrapper stands around."""
+    if impl.onion and impl.observed:
+        return observed_onion(impl, partial(_onion, impl, limit=limit), after)
+    if impl.onion:
+        return _onion(impl, after, limit)
+    step = _checks([impl], _NO_OPINION if impl.observed else after, limit)
+    if impl.outlets:
+        step = _begun(impl, step)
+    return observed_check(impl, step, after) if impl.observed else step
+
+
+_NO_OPINION = Step(lambda session, subject: None, False)
+
+
+def _begun(impl: Impl, step: Step) -> Step:
+    """A check whose refusals go elsewhere: there it is told when the check is asked anew."""
+
+    def run(session: Session, subject: Any) -> Any:
+        for outlet in impl.outlets:
+            outlet.begin(session, impl, subject)
+        return step.call(session, subject)
+
+    return Step(run, step.is_async)
 
 
 # Runs of checks.
@@ -148,11 +173,12 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
     """Checks of which some wait, under one clock: the conversation's own, unless a scope of their own is needed.
 
     When the conversation's scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go
-    on after a fault ("pass"), that stands inside an onion, or that the core shields (`queue`), has its own.
+    on after a fault ("pass", or postponed), that stands inside an onion, or that the core shields (`queue`), has its
+    own.
     """
     subjects = SUBJECTS[impls[0].hook]
     first, timeout = impls[0], impls[0].timeout  # a check with a limit of its own stands alone
-    shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" for impl in impls)
+    shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" and impl.plain for impl in impls)
     fixed = timeout or (limit if first.hook not in _HAND_OVER else 0.0)  # seconds; 0: what is left of the hand-over
     follow, follow_waits = after
 
@@ -213,7 +239,7 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
     call = _adapt(impl)
     follow, follow_waits = after
 
-    async def run(session: Session, subject: Any) -> Reply:
+    async def run(session: Session, subject: Any) -> Reply | None:  # None where it is only observed
         began = time.perf_counter()
         inner: Reply | None = None
         around = session.watch
@@ -260,15 +286,14 @@ def _condition(branch: Branch, inside: Step, outside: Step) -> Step:
     """One `if`. A predicate that raises is a fault of its own."""
     predicate, negated = branch.predicate, branch.negated
     words = f"{'unless' if negated else 'when'} {predicate}"
-    asked = Impl(words, _hook_of(branch), predicate, ("session",), False, False)
+    on_fault: OnFault = "pass" if branch.observed else "defer"
+    asked = Impl(words, _hook_of(branch), predicate, ("session",), False, False, on_fault=on_fault)
 
     def choose(session: Session, subject: Any) -> Step | Reply:
         try:
             return inside if predicate(session, subject) is not negated else outside
         except Exception as error:
-            reply = _fault(session, asked, error, time.perf_counter())
-            assert reply is not None
-            return reply
+            return _fault(session, asked, error, time.perf_counter()) or outside
 
     def run(session: Session, subject: Any) -> Any:
         chosen = choose(session, subject)
@@ -306,18 +331,34 @@ def _taken(impl: Impl, reply: object) -> bool:
     return impl.hook == "queue" and isinstance(reply, Reply) and reply.positive
 
 
-def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply:
-    """The entry has answered: put it on record."""
+def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply | None:
+    """The entry has answered: put it on record. None where the answer is not the chain's."""
     if not isinstance(reply, Reply):
         raise ContractError(f"{no_answer(reply)} instead of a Reply" + ("" if impl.onion else " or None"))
-    session.answered_by = impl.who
+    seconds = time.perf_counter() - began
+    if impl.outlets and reply.refused and _let_out(session, impl, reply, seconds):
+        return None
     outcome = "refused" if reply.refused else "accepted"
-    session.evidence.add(Finding(impl.who, impl.hook, outcome, reply, time.perf_counter() - began))
+    if impl.observed:
+        would_have(session, impl, outcome, reply, seconds, "")
+        return None
+    session.answered_by = impl.who
+    session.evidence.add(Finding(impl.who, impl.hook, outcome, reply, seconds))
     return reply
 
 
 def _fault(session: Session, impl: Impl, error: Exception, began: float) -> Reply | None:
-    return judge(session, impl.who, impl.hook, error, impl.on_fault, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    reply = judge(session, impl.who, impl.hook, error, impl.on_fault, seconds)
+    if reply is not None and _let_out(session, impl, reply, seconds, fault=True):
+        session.answered_by = "core"
+        return None
+    return reply
+
+
+def _let_out(session: Session, impl: Impl, reply: Reply, seconds: float, *, fault: bool = False) -> bool:
+    """Whether an outlet has taken the refusal; the innermost wrapper comes first."""
+    return any(outlet.take(session, impl, reply, seconds, fault=fault) for outlet in impl.outlets)
 
 
 def _not_hangup(group: BaseExceptionGroup[BaseException], watch: Watch) -> Exception:

@@ -7,17 +7,20 @@
         Maildir("/var/mail"),
     )
 
-These objects only remember; `contract.pipeline` loads, checks and compiles them once, at start.
+These objects only remember; `contract.pipeline` loads, checks and compiles them once, at start. `Observe`,
+`Postpone` and `Score` have files of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..option import choice, duration
-from .entry import Origin
+from .entry import Entry, Origin
 from .fault import OnFault
+from .hookspec import PHASES
 from .origin import origins
 from .predicate import Predicate, as_predicate
 
@@ -68,6 +71,7 @@ class Limit:
     """
 
     __slots__ = ("entry", "on_fault", "origins", "timeout")
+    idle = ""
 
     def __init__(self, entry: object, *, timeout: Any = None, on_fault: OnFault | None = None) -> None:
         self.entry = entry
@@ -77,3 +81,12 @@ class Limit:
             chosen: OnFault = choice(on_fault, "defer", "pass", "reject", name="Limit(on_fault)")
             self.on_fault = chosen
         self.origins: tuple[Origin, ...] = origins(1)
+
+    def wrap(self, entry: Entry) -> None:
+        """Limits are data on the implementations; the compiler owns scopes and guards."""
+        for hook, impl in entry.impls.items():
+            if hook in PHASES:
+                timeouts = [each for each in (impl.timeout, self.timeout) if each is not None]
+                on_fault = impl.on_fault if entry.decided or self.on_fault is None else self.on_fault
+                entry.impls[hook] = replace(impl, timeout=min(timeouts, default=None), on_fault=on_fault)
+        entry.decided = entry.decided or self.on_fault is not None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
+from ..session.session import Session
+from ..wire.reply import Reply
 from .fault import OnFault
 
 
@@ -20,12 +22,27 @@ class Origin:
         return f"{self.file}:{self.line}" if self.file else "?"
 
 
+class Outlet(Protocol):
+    """Where the refusals of a check go instead of to the client: what `Postpone` and `Score` make of them."""
+
+    words: str
+
+    def begin(self, session: Session, impl: Impl, subject: Any) -> None:
+        """The check is about to be asked."""
+
+    def take(self, session: Session, impl: Impl, reply: Reply, seconds: float, *, fault: bool) -> bool:
+        """It has refused (or failed, and `reply` is what that means). True: taken, the chain goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Impl:
     """One implementation of one hook.
 
     arguments -- the names it takes, in its order. onion -- whether it takes `call_next`.
     timeout, on_fault -- what `Limit` said; None and "defer" otherwise.
+    observed -- whether it is only tried (`Observe`). outlets -- where its refusals go, the innermost wrapper's first.
+    answers -- whether it is known to answer always, so that nobody behind it is asked, or never.
+    note -- for people: what it is, where that is not its entry's own doing.
     """
 
     who: str
@@ -36,13 +53,23 @@ class Impl:
     onion: bool
     timeout: float | None = None
     on_fault: OnFault = "defer"
+    observed: bool = False
+    outlets: tuple[Outlet, ...] = ()
+    answers: Literal["always", "never", "maybe"] = "maybe"
+    note: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether its answer is the chain's."""
+        return not self.observed and not self.outlets
 
 
 @dataclass(slots=True)
 class Entry:
-    """One plugin object in the stack."""
+    """One plugin object in the stack. decided -- whether a wrapper has said what its failure means."""
 
     name: str
     plugin: object
     origin: Origin
     impls: dict[str, Impl] = field(default_factory=dict)
+    decided: bool = False

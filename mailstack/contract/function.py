@@ -39,7 +39,7 @@ class FunctionHandler:
 
 
 def _waiting(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    async def queue(session: Session, message: Message) -> Reply | None:
+    async def queue(session: Session, message: Message) -> Reply:
         known = {"session": session, "message": message}
         reply: Reply | None = await function(**{name: known[name] for name in names})
         return taken(message) if reply is None else reply
@@ -48,7 +48,7 @@ def _waiting(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[.
 
 
 def _plain(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    def queue(session: Session, message: Message) -> Reply | None:
+    def queue(session: Session, message: Message) -> Reply:
         known = {"session": session, "message": message}
         reply: Reply | None = function(**{name: known[name] for name in names})
         return taken(message) if reply is None else reply

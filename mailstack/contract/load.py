@@ -11,7 +11,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
@@ -182,7 +182,13 @@ def _implementation(name: str, hook: str, function: Callable[..., Any]) -> Impl:
         )
     if hook in LIVES and not onion:
         raise _error(place, f"{name}.{hook} must take call_next", "add the argument and `await call_next()`")
-    return Impl(name, hook, function, tuple(signature.parameters), is_async, onion)
+    return Impl(name, hook, function, tuple(signature.parameters), is_async, onion, answers=_answers(function))
+
+
+def _answers(function: Callable[..., Any]) -> Literal["always", "never", "maybe"]:
+    """What its annotation says: it returns `Reply`, None, or the one or the other."""
+    annotation = getattr(function, "__annotations__", {}).get("return", "")
+    return "always" if annotation in (Reply, "Reply") else "never" if annotation in (None, "None") else "maybe"
 
 
 def _check_parameter(name: str, hook: str, parameter: inspect.Parameter, place: Origin) -> None:

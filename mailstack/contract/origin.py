@@ -17,7 +17,7 @@ def origins(count: int, *, skip: int = 0) -> tuple[Origin, ...]:
     """The origin of each of the `count` arguments of the call two frames up; `skip` arguments stand before them."""
     frame = sys._getframe(2)
     file, line = frame.f_code.co_filename, frame.f_lineno
-    lines = _argument_lines(file, line)[skip:]
+    lines = _argument_lines(file, line)[skip : skip + count]
     if len(lines) != count:
         lines = (line,) * count
     return tuple(Origin(file, each) for each in lines)
@@ -44,4 +44,4 @@ def _argument_lines(file: str, line: int) -> tuple[int, ...]:
 
 def _composes(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return name in ("Stack", "When", "Unless", "Limit")
+    return name in ("Stack", "When", "Unless", "Limit", "Observe", "Postpone", "Score")

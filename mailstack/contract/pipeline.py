@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from anyio import get_cancelled_exc_class, move_on_after
@@ -22,15 +22,20 @@ from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Transaction
 from ..wire.reply import Reply
-from .chain import Branch, Call, Node, Step, compile_chain
+from .chain import Branch, Call, Node, compile_chain
 from .compose import Limit, Stack, When
 from .entry import Entry, Impl, Origin
 from .extension import known_parameters, known_verbs
 from .fault import ContractError, Late, counted, failure_in, judge, no_answer
-from .hookspec import NOTICES, PHASES
+from .hookspec import NOTICES
 from .load import HOOKS, Loader
-from .predicate import ORDER
+from .observe import Observe, observed_notice
+from .postpone import Postpone, Postponed
+from .predicate import ORDER, Predicate
+from .reach import unjudged, unreached
 from .rehearsal import rehearse
+from .score import Score
+from .step import Step
 
 # A notice has no reply to hold up, and nobody waits for it long.
 NOTICE_LIMIT = 30.0
@@ -78,7 +83,8 @@ class Pipeline:
     # Notices.
 
     def _told(self, hook: str) -> tuple[tuple[Callable[..., Any], Impl], ...]:
-        return tuple((_by_name(node), node) for node in _flat(self._nodes[hook]))
+        impls = tuple(_flat(self._nodes[hook]))
+        return tuple((observed_notice(_by_name(i), i) if i.observed else _by_name(i), i) for i in impls)
 
     def tell_replied(self, session: Session, phase: str, by: str, reply: Reply) -> None:
         """Everybody hears of a reply."""
@@ -100,19 +106,16 @@ class Pipeline:
 
 
 class _Loaded:
-    """A node of the composed tree: an entry, or a condition around nodes.
+    """A node of the composed tree: an entry, or a condition around nodes. observed -- whether it is only tried."""
 
-    decided -- whether a Limit has said what the entry's failure means.
-    """
-
-    __slots__ = ("decided", "entry", "inside", "origin", "when")
+    __slots__ = ("entry", "inside", "observed", "origin", "when")
 
     def __init__(self, entry: Entry | None, when: When | None, inside: tuple[_Loaded, ...], origin: Origin) -> None:
         self.entry = entry
         self.when = when
         self.inside = inside
         self.origin = origin
-        self.decided = False
+        self.observed = False
 
 
 def build(stack: Stack, *, rehearsal: bool = False) -> Pipeline:
@@ -123,41 +126,66 @@ def build(stack: Stack, *, rehearsal: bool = False) -> Pipeline:
     if not isinstance(stack, Stack):
         raise ConfigError(f"{stack!r} is not a stack", remedy="write Stack(…) around the entries")
     loader, entries, warnings = Loader(), [], []  # type: Loader, list[Entry], list[str]
-    tree = tuple(_load(stack.entries, stack.origins, loader, entries))
+    tree = tuple(_load(stack.entries, stack.origins, loader, entries, warnings))
     for hook in HOOKS:
         _check_conditions(tree, hook, warnings)
+    warnings += unjudged(entries) + unreached(entries, partial(_nodes_of, tree))
     return Pipeline(tree, entries, warnings, rehearse(entries) if rehearsal else ())
 
 
 def _load(
-    items: tuple[object, ...], origins: tuple[Origin, ...], loader: Loader, entries: list[Entry]
+    items: tuple[object, ...],
+    origins: tuple[Origin, ...],
+    loader: Loader,
+    entries: list[Entry],
+    warnings: list[str],
 ) -> Iterator[_Loaded]:
     for item, origin in zip(items, origins, strict=True):
         if isinstance(item, Stack):
-            yield from _load(item.entries, item.origins, loader, entries)
+            yield from _load(item.entries, item.origins, loader, entries, warnings)
         elif isinstance(item, When):
-            yield _Loaded(None, item, tuple(_load(item.entries, item.origins, loader, entries)), origin)
-        elif isinstance(item, Limit):
-            inside = tuple(_load((item.entry,), item.origins, loader, entries))
-            _limit(inside, item)
-            yield from inside
+            yield _Loaded(None, item, tuple(_load(item.entries, item.origins, loader, entries, warnings)), origin)
+        elif isinstance(item, _WRAPPERS):
+            yield from _wrap(
+                item, tuple(_load((item.entry,), item.origins, loader, entries, warnings)), origin, warnings
+            )
         else:
             entry = loader.load(item, origin)
             entries.append(entry)
             yield _Loaded(entry, None, (), origin)
 
 
-def _limit(nodes: tuple[_Loaded, ...], limit: Limit) -> None:
-    """Limits are data on the implementations; the compiler owns scopes and guards. The inner ones come first."""
+# What changes the entries inside, each in its own way: `wrap(entry)`.
+_Wrapper = Limit | Observe | Postpone | Score
+_WRAPPERS = (Limit, Observe, Postpone, Score)
+
+
+def _wrap(wrapper: _Wrapper, inside: tuple[_Loaded, ...], origin: Origin, warnings: list[str]) -> tuple[_Loaded, ...]:
+    """The nodes inside a wrapper, changed. What it adds stands before them, under none of their conditions."""
+    before: list[_Loaded] = []
+    idle = bool(wrapper.idle)
+    for node in _each(inside):
+        node.observed = node.observed or isinstance(wrapper, Observe)
+        if node.entry is None:
+            continue
+        impls = dict(node.entry.impls)
+        try:
+            added = wrapper.wrap(node.entry)
+        except ConfigError as error:
+            error.file, error.line = node.entry.origin.file or None, node.entry.origin.line or None
+            raise
+        idle = idle and impls == node.entry.impls
+        if added is not None:
+            before.append(_Loaded(added, None, (), added.origin))
+    if idle:
+        warnings.append(f"{origin}: {type(wrapper).__name__}: {wrapper.idle}")
+    return (*before, *inside)
+
+
+def _each(nodes: tuple[_Loaded, ...]) -> Iterator[_Loaded]:
     for node in nodes:
-        _limit(node.inside, limit)
-        if node.entry is not None:
-            for hook, impl in node.entry.impls.items():
-                if hook in PHASES:
-                    timeouts = [each for each in (impl.timeout, limit.timeout) if each is not None]
-                    on_fault = impl.on_fault if node.decided or limit.on_fault is None else limit.on_fault
-                    node.entry.impls[hook] = replace(impl, timeout=min(timeouts, default=None), on_fault=on_fault)
-            node.decided = node.decided or limit.on_fault is not None
+        yield node
+        yield from _each(node.inside)
 
 
 def _nodes_of(tree: tuple[_Loaded, ...], hook: str) -> tuple[Node, ...]:
@@ -170,7 +198,8 @@ def _nodes_of(tree: tuple[_Loaded, ...], hook: str) -> tuple[Node, ...]:
         if loaded.when is None or hook in NOTICES or hook == "lifespan":
             nodes.extend(inside)
         elif inside:
-            nodes.append(Branch(loaded.when.predicate, loaded.when.negated, inside, loaded.origin))
+            when = loaded.when
+            nodes.append(Branch(when.predicate, when.negated, inside, loaded.origin, loaded.observed))
     return tuple(nodes)
 
 
@@ -183,7 +212,8 @@ def _check_conditions(tree: tuple[_Loaded, ...], hook: str, warnings: list[str])
         if hook in NOTICES or hook == "lifespan" or not _nodes_of(loaded.inside, hook):
             continue
         predicate = loaded.when.predicate
-        names = ", ".join(dict.fromkeys(impl.who for impl in _flat(_nodes_of(loaded.inside, hook))))
+        impls = tuple(_flat(_nodes_of(loaded.inside, hook)))
+        names = ", ".join(dict.fromkeys(impl.who for impl in impls))
         if predicate.only is not None and hook != predicate.only:
             raise _at(
                 loaded.origin,
@@ -198,7 +228,18 @@ def _check_conditions(tree: tuple[_Loaded, ...], hook: str, warnings: list[str])
             problem = f"{names} listens in {hook}, but {predicate} is known only from {predicate.known} on"
             if not loaded.when.negated:
                 raise _at(loaded.origin, problem, "use Unless with the opposite, or an entry that listens later")
-            warnings.append(f"{loaded.origin}: {problem}: until then it runs for everybody")
+            if not all(_is_asked_again(impl, loaded.inside, predicate) for impl in impls):
+                warnings.append(f"{loaded.origin}: {problem}: until then it runs for everybody")
+
+
+def _is_asked_again(impl: Impl, inside: tuple[_Loaded, ...], predicate: Predicate) -> bool:
+    """Whether what it refuses is given under the same condition, at a time when the answer is known."""
+    return any(
+        ORDER.index(outlet.until) >= ORDER.index(predicate.known)
+        and any(outlet.gives(each) for each in _flat(_nodes_of(inside, outlet.until)))
+        for outlet in impl.outlets
+        if isinstance(outlet, Postponed)
+    )
 
 
 def _at(origin: Origin, message: str, remedy: str) -> ConfigError:

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ..option import ConfigError, domain, networks
+from ..option import ConfigError, domain, networks, number
 from ..session.session import Session
 from ..session.stash import Key
 from ..session.transaction import Recipient
 from ..wire.address import Address, AddressError
+from .score import score
 
 # The order in which a session meets the phases; `command` comes at any time.
 ORDER = ("session", "connect", "ehlo", "auth", "mail", "rcpt", "data", "headers", "message", "queue")
@@ -163,6 +164,12 @@ def recipient_in(*given: str) -> Predicate:
         return matches(recipient.address)
 
     return Predicate(ask, f"recipient_in({', '.join(given)})", "rcpt", only="rcpt")
+
+
+def score_at_least(points: float) -> Predicate:
+    """The points that `Score` has counted so far are at least so many."""
+    least = number(points, name="score_at_least")
+    return Predicate(lambda session, _: score(session) >= least, f"score_at_least({least:g})", "connect")
 
 
 def _address_test(given: tuple[str, ...], name: str) -> Callable[[Address], bool]:

@@ -25,7 +25,7 @@ from ..session.watch import Watch
 from ..wire.reply import Reply
 from .entry import Impl
 
-Settled = Callable[[Session, Impl, object, float], Reply]
+Settled = Callable[[Session, Impl, object, float], Reply | None]
 Fault = Callable[[Session, Impl, Exception, float], Reply | None]
 
 

@@ -334,9 +334,10 @@ class Connection:
             if watch is not None:
                 watch.resume()
 
-    def close_after(self, reply: Reply | None) -> None:
-        """End the session after the reply that is due."""
-        self._after = _closing(reply or answers.BROKEN)
+    def close_after(self, reply: Reply | None) -> Callable[[], None]:
+        """End the session after the reply that is due; returns how to take that back."""
+        before, self._after = self._after, _closing(reply or answers.BROKEN)
+        return lambda: setattr(self, "_after", before)
 
     def start(self, later: Later[Any], function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
         """Background work, ended with the session."""

@@ -69,8 +69,8 @@ class Link(Protocol):
     async def input_waits(self, seconds: float) -> bool:
         """Whether the client talks within `seconds`."""
 
-    def close_after(self, reply: Reply | None) -> None:
-        """End the session after the reply that is due."""
+    def close_after(self, reply: Reply | None) -> Callable[[], None]:
+        """End the session after the reply that is due; returns how to take that back."""
 
 
 class Session:
@@ -183,7 +183,7 @@ class Session:
 
     def close(self, reply: Reply | None = None) -> None:
         """End the session: the reply that is due goes out, then `reply`, then the connection closes."""
-        self._link.close_after(reply)
+        self.journal.record("closed the session", self._link.close_after(reply))
 
     def note(self, who: str, phase: str, detail: str) -> None:
         """Add a finding of one's own to the evidence."""

@@ -10,7 +10,7 @@ What needs a connection (`session.start` and its kin) fails here with a word abo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, cast
 
 from ..session.journal import Journal
@@ -37,8 +37,9 @@ class _NoLine:
     async def input_waits(self, seconds: float) -> bool:
         return self._talks
 
-    def close_after(self, reply: Reply | None) -> None:
+    def close_after(self, reply: Reply | None) -> Callable[[], None]:
         self.closed.append(reply)
+        return lambda: self.closed.remove(reply)
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AssertionError(f"this session has no connection for {name!r}: test it with mailstack.testing.Dialog")
