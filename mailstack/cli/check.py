@@ -75,6 +75,7 @@ def _node(node: Node, origins: dict[str, str]) -> dict[str, Any]:
         "async": node.is_async,
         "timeout": node.timeout,
         "on_fault": node.on_fault,
+        "treatment": node.treatment,
     }
 
 
@@ -126,8 +127,9 @@ def _grow(tree: Tree, nodes: list[dict[str, Any]], kind: str) -> None:
 def _words(node: dict[str, Any], kind: str) -> str:
     """ "async check, at most 10 s, then pass"."""
     parts = [f"{'async ' if node['async'] else ''}{kind or node['kind']}"]
+    parts += node["treatment"]
     if node["timeout"] is not None:
         parts.append(f"at most {node['timeout']:g} s")
-    if node["on_fault"] != "defer":
+    if node["on_fault"] != "defer" and "only observed" not in node["treatment"]:
         parts.append(f"on a fault {node['on_fault']}")
     return ", ".join(parts)

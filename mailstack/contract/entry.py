@@ -63,6 +63,12 @@ class Impl:
         """Whether its answer is the chain's."""
         return not self.observed and not self.outlets
 
+    @property
+    def treatment(self) -> list[str]:
+        """What wrappers made of it, in words, the innermost first."""
+        words = [self.note, *(outlet.words for outlet in self.outlets), "only observed" if self.observed else ""]
+        return [word for word in words if word]
+
 
 @dataclass(slots=True)
 class Entry:

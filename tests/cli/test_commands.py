@@ -142,6 +142,7 @@ def test_check_says_the_same_as_json(configuration: Path) -> None:
                     "async": True,
                     "timeout": 10.0,
                     "on_fault": "pass",
+                    "treatment": [],
                 }
             ],
         }
@@ -169,6 +170,44 @@ def test_what_the_compiler_warns_of_is_shown(configuration: Path) -> None:
     result = run("check", "mx.py")
     assert result.exit_code == 0
     assert "warning: mx.py:7: Ear listens in connect, but authenticated is known only from auth on" in result.stdout
+
+
+WRAPPED = """
+class Policy:
+    @hookimpl
+    def connect(self): ...
+
+
+server = Server(
+    Stack(
+        Observe(Policy()),
+        Score(Postpone(Policy()), 5),
+        recipients.Domains("example.org"),
+        discard.Discard(),
+        discard.Discard(),
+    ),
+    hostname="mx.example.org",
+)
+"""
+
+
+def test_check_shows_what_becomes_of_a_verdict_and_who_is_never_asked(configuration: Path) -> None:
+    configuration.write_text(HEAD + "from mailstack import Observe, Postpone, Score\n" + WRAPPED)
+    result = run("check", "mx.py")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(
+        "mx.example.org on 127.0.0.1:2525\n"
+        "connect\n"
+        "├── Policy  check, only observed  mx.py:13\n"
+        "└── Policy#2  check, refuses at rcpt, 5 points  mx.py:14\n"
+        "rcpt\n"
+        "├── Policy#2  check, what was postponed, 5 points  mx.py:14\n"
+        "└── recipients  check  mx.py:15\n"
+    )
+    assert result.stdout.endswith(
+        "warning: mx.py:14: Policy#2 scores in connect, but no Threshold judges after it\n"
+        "warning: mx.py:17: discard#2 is never asked in queue: discard (mx.py:16) always answers there\n"
+    )
 
 
 VOUCH = "class Vouch:\n    @hookimpl\n    {0} rcpt(self, session, recipient):\n        {1}\n"
