@@ -1,4 +1,4 @@
-"""The command line: `mailstack serve conf/mx.py`, `mailstack check …`, `simulate`, `hooks`, `plugins`.
+"""The command line: `mailstack serve conf/mx.py`, `mailstack check …`, `simulate`, `send`, `hooks`, `plugins`.
 
 One file, one command. A command imports what it needs when it runs, so that `--help` comes at once. A ConfigError is
 told on stderr without a traceback; the exit status is then 2.
@@ -12,6 +12,7 @@ from .. import __version__
 from .check import check
 from .hooks import hooks
 from .plugins import plugins
+from .send import send
 from .serve import serve
 from .simulate import simulate
 
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, simulate, hooks, plugins):
+for command in (serve, check, simulate, send, hooks, plugins):
     main.add_command(command)

@@ -172,7 +172,7 @@ async def test_a_message_arrives_whatever_is_offered(keywords: tuple[str, ...], 
         assert fake.body == sent if "CHUNKING" in keywords else sent.replace(b"\r\n.", b"\r\n..") + b".\r\n"
         assert client.usable
         await client.quit()
-        assert not client.usable
+        assert [client.usable] == [False]
     assert fake.heard[-1] == b"QUIT"
 
 

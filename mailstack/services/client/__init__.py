@@ -23,7 +23,7 @@ in how often they answer a refused last chunk.
 A message of any size takes the same memory. One task uses a client at a time; one that is cancelled aborts it.
 """
 
-from .client import Client, open_client
+from .client import Client, dial, open_client
 from .transcript import Transcript
 from .values import Content, Disconnected, Envelope, Outcome, Refused, Timeouts, Unsupported
 
@@ -37,5 +37,6 @@ __all__ = [
     "Timeouts",
     "Transcript",
     "Unsupported",
+    "dial",
     "open_client",
 ]

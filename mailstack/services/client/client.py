@@ -12,14 +12,14 @@ import anyio
 from ...wire.client import ClientState, EndOfData
 from ...wire.command import AnyCommand, Command, Data, Hello, Mail, Quit, Rcpt, Rset
 from ...wire.reply import Reply
-from ..transport import Address, Stream, connect
+from ..transport import Address, RawStream, Stream, connect
 from .content import pieces
 from .exchange import END, Exchange
 from .needs import adapt, check_recipient, is_binary
 from .transcript import Transcript
 from .values import Content, Disconnected, Envelope, Outcome, Refused, Timeouts
 
-__all__ = ["Client", "open_client"]
+__all__ = ["Client", "dial", "open_client"]
 
 BATCH: Final = 16 * 1024  # octets of command lines that go before their answers are read: RFC 2920 §3.1
 
@@ -40,18 +40,24 @@ async def open_client(
     abbreviated, nothing unprintable in it. pipelining, chunking -- whether these are used where the server offers them.
     Where EHLO is refused with 5xx, HELO is tried. OSError, Refused, Disconnected, ValueError (hostname).
     """
-    timeouts = timeouts or Timeouts()
-    stream = None
-    with anyio.move_on_after(timeouts.connect):
-        stream = await connect(address)
-    if stream is None:
-        raise TimeoutError(f"no connection within {timeouts.connect:g} s")
+    stream = await dial(address, timeouts)
     client = Client(
         stream, lmtp=lmtp, timeouts=timeouts, transcript=transcript, pipelining=pipelining, chunking=chunking
     )
     await client.greet()
     await client.hello(hostname)
     return client
+
+
+async def dial(address: Address, timeouts: Timeouts | None = None) -> RawStream:
+    """Connect within `timeouts.connect`. OSError."""
+    seconds = (timeouts or Timeouts()).connect
+    stream = None
+    with anyio.move_on_after(seconds):
+        stream = await connect(address)
+    if stream is None:
+        raise TimeoutError(f"no connection within {seconds:g} s")
+    return stream
 
 
 class Client:
