@@ -1,4 +1,4 @@
-"""The command line: `mailstack serve conf/mx.py`, `mailstack check …`, `simulate`, `send`, `hooks`, `plugins`.
+"""The command line: `mailstack serve conf/mx.py`, `check`, `simulate`, `send`, `hooks`, `plugins`, `new`.
 
 One file, one command. A command imports what it needs when it runs, so that `--help` comes at once. A ConfigError is
 told on stderr without a traceback; the exit status is then 2.
@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from .check import check
 from .hooks import hooks
+from .new import new
 from .plugins import plugins
 from .send import send
 from .serve import serve
@@ -29,5 +30,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, simulate, send, hooks, plugins):
+for command in (serve, check, simulate, send, hooks, plugins, new):
     main.add_command(command)
