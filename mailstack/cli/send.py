@@ -214,12 +214,14 @@ def _generated(opening: bytes, size: int) -> Content:
     from ..services.client import Content
 
     missing = max(0, size - len(opening))
-    block = LINE * (BLOCK // len(LINE))
+    lines, rest = divmod(missing, len(LINE))
+    lines, rest = (lines - 1, rest + len(LINE)) if rest == 1 and lines else (lines, rest)
+    many = BLOCK // len(LINE)
 
     async def chunks() -> AsyncIterator[bytes]:
-        yield opening
-        for at in range(0, missing, len(block)):
-            yield block[: missing - at]
+        yield opening + (b"0" * (rest - 2) + b"\r\n")[:rest]
+        for at in range(0, lines, many):
+            yield LINE * min(many, lines - at)
 
     return Content(chunks, len(opening) + missing, not opening.isascii())
 

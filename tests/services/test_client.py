@@ -223,6 +223,28 @@ async def test_recipients_may_be_asked_one_at_a_time() -> None:
         assert fake.heard[1] == b"MAIL FROM:<s@example.org> BODY=8BITMIME"
 
 
+@pytest.mark.parametrize(("stage", "unknown"), [("RCPT", False), ("DATA", False), ("END", True)])
+async def test_in_steps_a_cut_tells_the_same(stage: str, unknown: bool) -> None:
+    last: Any = ["250 ok", "550 no", Cut] if stage == "RCPT" else Cut
+    async with ready(*BY_DATA, **{"RCPT": ["250 ok", "550 no", "250 ok"], stage: last}) as (client, _):
+        await client.mail(Mail(Address.NULL))
+        with pytest.raises(Disconnected) as caught:
+            for rcpt in to("a", "b", "c").recipients:
+                await client.rcpt(rcpt)
+            await client.data(Content.of(MESSAGE))
+        verdicts = [verdict and verdict.code for verdict in caught.value.verdicts]
+        assert (caught.value.unknown, verdicts) == (unknown, [None, 550] + [None] * (stage != "RCPT"))
+
+
+async def test_in_steps_a_transaction_is_over_after_its_data() -> None:
+    async with ready(*BY_DATA) as (client, _):
+        await client.mail(Mail(Address.NULL))
+        await client.rcpt(to("a").recipients[0])
+        assert (await client.data(Content.of(MESSAGE))).complete
+        with pytest.raises(RuntimeError):
+            await client.data(Content.of(MESSAGE))
+
+
 async def test_steps_out_of_turn_are_the_callers_mistake() -> None:
     async with ready(*BY_DATA, MAIL=["550 no", "250 ok"]) as (client, _):
         for call in (client.rcpt(to("a").recipients[0]), client.data(Content.of(MESSAGE))):

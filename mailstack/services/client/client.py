@@ -253,7 +253,7 @@ class Client:
         if not self._accepted or exchange.refusal is not None or self._data_refusal is not None:
             if exchange.protocol.state is ClientState.DATA:
                 await self._lone_dot()
-            return self._outcome()
+            return self._closed()
         protocol = exchange.protocol
         size = 0
 
@@ -269,7 +269,7 @@ class Client:
 
         def by_bdat(piece: bytes, last: bool) -> bytes:
             octets = protocol.chunk(piece, last, binary=is_binary(mail))
-            if octets:
+            if octets and exchange.transcript is not None:
                 line, _, rest = octets.partition(b"\r\n")
                 exchange.tell(line.decode())
                 exchange.tell(f"({len(rest)} octets)")
@@ -279,7 +279,7 @@ class Client:
             in_turn = by_chunks and not (self._pipelining and "PIPELINING" in self._offered and not protocol.lmtp)
             stage = await exchange.send_body(source, by_bdat if by_chunks else by_data, in_turn)
         await self._hear_out(stage)
-        return self._outcome()
+        return self._closed()
 
     async def _lone_dot(self) -> None:
         """The server waits for a message that is for nobody: it gets none (RFC 2920 §3.1)."""
@@ -318,6 +318,12 @@ class Client:
 
     def _by_chunks(self, mail: Mail) -> bool:
         return "CHUNKING" in self._offered and (is_binary(mail) or not self._exchange.protocol.lmtp)
+
+    def _closed(self) -> Outcome:
+        """The transaction is over."""
+        outcome = self._outcome()
+        self._forget()
+        return outcome
 
     def _outcome(self) -> Outcome:
         verdicts = tuple(filter(None, self._verdicts()))
