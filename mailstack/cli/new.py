@@ -55,15 +55,14 @@ def _checked(name: str) -> str:
     import keyword
     import re
 
-    import mailstack
-
     from ..installed import GROUPS, entry_points, home
     from ..option import ConfigError
+    from .package import WORDS
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 30 or keyword.iskeyword(name):
         remedy = "write lower-case letters, digits and underscores, at most 30, such as tag_subject"
         raise ConfigError(f"a plugin cannot be called {name!r}", remedy=remedy)
-    if name == "mailstack" or _class_of(name) in {*mailstack.__all__, "Check", "Dialog", "Path", "Vouch"}:
+    if name == "mailstack" or _class_of(name) in WORDS:
         raise ConfigError(f"{name!r} is a word of mailstack itself", remedy="take one that says what the plugin does")
     for group in GROUPS:
         for point in entry_points(group).get(name, ()):

@@ -6,7 +6,10 @@ or "handlers". A test installs what comes out with pip, and runs its tests, ruff
 
 from __future__ import annotations
 
-__all__ = ["COMMON", "HANDLER", "MIDDLEWARE"]
+__all__ = ["HANDLER", "MIDDLEWARE", "WORDS"]
+
+# Names that the templates import: a plugin's class is none of these.
+WORDS = frozenset({"Check", "ConfigError", "Dialog", "Message", "Path", "Reply", "Sender", "Stack", "Vouch"})
 
 PYPROJECT = """\
 [build-system]

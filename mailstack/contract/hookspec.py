@@ -12,6 +12,8 @@ plain `def`; they cost next to nothing. Onions are `async def`.
 
 *Notices* tell what happened. Everybody hears them; they decide nothing; one that fails is logged and stops no other.
 
+What an entry adds to SMTP it declares in attributes: `keywords` for EHLO, `parameters` of MAIL and RCPT, `verbs`.
+
 Order is the order of the stack, outermost first, in every phase. A check that raises or is late is named, logged and
 counted, and the client hears `451 4.3.0` unless the entry was wrapped in `Limit(…, on_fault=…)`.
 
@@ -194,7 +196,7 @@ class Hooks:
     def command(self, session: Session, command: Command, call_next: CallNext) -> Reply | None:
         """A verb that is not the core's: STARTTLS, AUTH, XCLIENT, VRFY, EXPN, HELP, NOOP, ETRN, and the unknown.
 
-        command -- `verb` in upper case, and its `argument` as text.
+        command -- `verb` in upper case, and its `argument` as text. An entry's `verbs` are listed by HELP.
 
         The end of the chain answers NOOP 250, HELP 214, VRFY 252, EXPN 502, and 500 to what nobody knows. QUIT and RSET
         are the core's alone.
