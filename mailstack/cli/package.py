@@ -66,7 +66,12 @@ $name, a plugin for [mailstack](https://pypi.org/project/mailstack/).
 import mailstack
 
 $name = mailstack.plugin("$name")
-server = mailstack.Server(mailstack.Stack($name.$made("$option"), ...))
+server = mailstack.Server(
+    mailstack.Stack(
+        $name.$made("$option"),
+        ...,
+    ),
+)
 ```
 
 `mailstack plugins $name` prints its manual.
@@ -111,7 +116,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 '''
 
 MIDDLEWARE_MODULE = '''\
-"""$name: refuse senders from some domains: `$name.$made("example.com")`.
+"""$name: refuse senders from some domains.
+
+    $name.$made("example.com")
 
 The domains are compared whole: sub.example.com is another one. Bounces have no sender and pass.
 The answer is 550 5.7.1 to MAIL.
@@ -155,7 +162,8 @@ async def test_a_sender_from_there_is_refused_and_others_pass() -> None:
         assert await smtp.message("eve@EXAMPLE.com", "bob@example.net") == 550
         assert await smtp.message("ann@example.org", "bob@example.net") == 250
         assert await smtp.message("", "bob@example.net") == 250
-        assert [finding.who for finding in smtp.evidence if finding.outcome == "refused"] == ["$name"]
+        refused_by = [finding.who for finding in smtp.evidence if finding.outcome == "refused"]
+        assert refused_by == ["$name"]
 
 
 async def test_a_rehearsal_asks_it_too() -> None:
@@ -169,7 +177,8 @@ def test_what_is_no_domain_is_told_at_the_start() -> None:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert mailstack.plugin("$name").$made is $made
+    found = mailstack.plugin("$name")
+    assert found.$made is $made
 
 
 @pytest.mark.parametrize("check", CONTRACT_CHECKS, ids=lambda check: check.__name__)
@@ -178,7 +187,9 @@ async def test_it_keeps_the_contract(check: Check) -> None:
 '''
 
 HANDLER_MODULE = '''\
-"""$name: each message becomes a file of a folder: `$name.$made("./mail")`.
+"""$name: each message becomes a file of a folder.
+
+    $name.$made("./mail")
 
 The folder must be there. A file is called like the message in the log, with ".eml" behind; it is complete and on the
 disk when the client hears 250. What cannot be written is 451, and no file stays behind.
@@ -257,12 +268,17 @@ async def test_a_rehearsal_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert mailstack.plugin("$name").$made is $made
+    found = mailstack.plugin("$name")
+    assert found.$made is $made
+
+
+def vouched(*handlers: object) -> Stack:
+    return Stack(Vouch(), *handlers)
 
 
 @pytest.mark.parametrize("check", CONTRACT_CHECKS, ids=lambda check: check.__name__)
 async def test_it_keeps_the_contract(check: Check, tmp_path: Path) -> None:
-    await check(lambda: $made(tmp_path), lambda *handlers: Stack(Vouch(), *handlers), handler=None)
+    await check(lambda: $made(tmp_path), vouched, handler=None)
 '''
 
 COMMON = {

@@ -1,5 +1,7 @@
-"""`mailstack new`: what it writes, what it refuses. tests/contract/test_strangers.py installs what comes out."""
+"""`mailstack new`: what it writes, what it refuses. tests/contract/test_packaging.py installs what comes out."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,15 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     result = run("middleware", "tag", "--folder", str(tmp_path / "file"))
     assert result.exit_code == 2
     assert "cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["middleware", "handler"])
+@pytest.mark.parametrize("name", ["a", "abcdefghi_abcdefghi_abcdefghij"])
+def test_what_it_writes_is_laid_out_as_ruff_does(tmp_path: Path, kind: str, name: str) -> None:
+    assert run(kind, name, "--folder", str(tmp_path)).exit_code == 0
+    [package] = tmp_path.iterdir()
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command], cwd=package, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == 0, done.stdout.decode()
