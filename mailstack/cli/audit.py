@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
 from ..contract.chain import Step
 from ..server.answers import ENDS
-from ..session.session import Peer, Session
+from ..session.session import Link, Peer, Session
 from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.address import Address
 
@@ -74,7 +74,7 @@ async def _accepts(step: Step, hostname: str, label: str, client: str, stranger:
         "rehearsal",
         Peer(client, 50000),
         Peer("192.0.2.2", 25),
-        link=_Nobody(),
+        link=cast(Link, _Nobody()),
         hostname=hostname,
         listener=label,
         rehearsal=True,

@@ -78,6 +78,7 @@ class Hooks:
         server, a time limit. Returning without it closes the connection without a word. What is opened around
         `call_next()` is closed when the conversation is over; a task group may be held open across it.
         There is no time limit. Conditions (`When`, `Unless`) are asked once, before it begins.
+        Before `call_next()`: `session.read_line`, `read_exactly`, `start_tls` and `proxied`.
         """
 
     # Phases.

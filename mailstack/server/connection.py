@@ -10,18 +10,20 @@ return whatever ended the conversation.
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .. import log
-from ..services.transport import BrokenStream, RawStream
+from ..services.transport import BrokenStream, RawStream, tls
+from ..session.encryption import Encryption
 from ..session.hangup import Hangup
 from ..session.later import Later
-from ..session.session import Peer, Session
+from ..session.session import IPNetwork, Peer, Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, ServerProtocol, State
@@ -52,7 +54,9 @@ class Connection:
         "_after",
         "_background",
         "_cut",
+        "_introduced",
         "_onions",
+        "_opening",
         "_reads",
         "_scope",
         "_talks",
@@ -67,7 +71,16 @@ class Connection:
         "why",
     )
 
-    def __init__(self, stream: RawStream, house: House, listener: str = "", *, lmtp: bool = False) -> None:
+    def __init__(
+        self,
+        stream: RawStream,
+        house: House,
+        listener: str = "",
+        *,
+        lmtp: bool = False,
+        tls: bool = False,
+        proxy: Sequence[IPNetwork] = (),
+    ) -> None:
         self.stream = stream
         self.house = house
         limits = house.limits
@@ -86,6 +99,8 @@ class Connection:
             hostname=house.hostname,
             listener=listener,
             lmtp=lmtp,
+            implicit_tls=tls,
+            proxies=proxy,
             rehearsal=house.rehearsal,
         )
         self.dialog = Dialog(self)
@@ -96,6 +111,8 @@ class Connection:
         self._onions: CancelScope | None = None  # around the session chain
         self._scope: CancelScope | None = None  # around the conversation, within the chain; the one of its watch
         self._talks = False
+        self._opening = b""  # read before the banner, and not consumed yet
+        self._introduced = not proxy  # whether the proxy in front has said for whom it speaks
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
@@ -158,6 +175,7 @@ class Connection:
         self._talks = True
         hangup: Hangup | None = None
         try:
+            self._enter()
             await self._talk()
         except Hangup as ended:
             hangup = ended
@@ -167,6 +185,16 @@ class Connection:
             self.why = hangup.why
             await self._say_last(hangup.reply)
         await self._close()
+
+    def _enter(self) -> None:
+        """What the listener asks for has been done, or nobody is served."""
+        session = self.session
+        missing = "TLS" if session.implicit_tls and not session.secure else "" if self._introduced else "a PROXY header"
+        if missing:
+            log.error("not served", session=session.id, listener=session.listener, problem=f"nobody saw to {missing}")
+            raise Hangup("not served")
+        self.protocol.receive(self._opening)
+        self._opening = b""
 
     async def _talk(self) -> None:
         """The command loop, in a scope that is renewed when a run of checks was late and has spent it."""
@@ -338,6 +366,87 @@ class Connection:
         """End the session after the reply that is due; returns how to take that back."""
         before, self._after = self._after, _closing(reply or answers.BROKEN)
         return lambda: setattr(self, "_after", before)
+
+    async def restart(self, client: Peer | None, helo: str | None, user: str | None) -> Reply:
+        """The conversation begins anew; the reply of `connect` is due."""
+        session, dialog = self.session, self.dialog
+        dialog.forget("restart")
+        self._end_background()
+        self._background = None
+        session.forget_stash()
+        session.client = client or session.client
+        session.helo, session.user = helo, user
+        watch, session.watch = session.watch, None  # the chain has clocks of its own
+        if watch is not None:
+            watch.pause()
+        try:
+            return await dialog.restart()
+        finally:
+            session.watch = watch
+            if watch is not None:
+                watch.resume()
+
+    # Before the banner, in `session` onions.
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """What was read and not consumed may be the beginning of the handshake: it was sent as such."""
+        self._must_not_talk("start_tls")
+        received, self._opening = self._opening, b""
+        await self.encrypt(context, received)
+
+    async def encrypt(self, context: ssl.SSLContext, received: bytes = b"") -> None:
+        """The handshake, and what it brought. A failure is nobody's fault but the client's: Hangup."""
+        failure = "it took too long"
+        with move_on_after(float(self.house.limits.opening)):
+            try:
+                self.stream = stream = await tls.wrap(self.stream, context, received=received)
+            except OSError as error:
+                failure = error.strerror or str(error)
+            else:
+                self.session.secure = True
+                self.session.encryption = Encryption(
+                    stream.version, stream.cipher, stream.bits, stream.server_name, stream.certificate
+                )
+                return
+        log.info("handshake failed", session=self.session.id, client=str(self.session.client), reason=failure)
+        self.stream.abort()
+        raise Hangup("tls")
+
+    async def read_line(self, limit: int) -> bytes:
+        end = await self._read_opening("read_line", lambda: self._opening.find(b"\n", 0, limit) + 1, limit)
+        if not end:
+            raise ValueError(f"the line is longer than {limit} octets")
+        line, self._opening = self._opening[:end], self._opening[end:]
+        return line[:-2] if line.endswith(b"\r\n") else line[:-1]
+
+    async def read_exactly(self, count: int) -> bytes:
+        await self._read_opening("read_exactly", lambda: len(self._opening) >= count, count)
+        octets, self._opening = self._opening[:count], self._opening[count:]
+        return octets
+
+    async def _read_opening(self, ability: str, enough: Callable[[], int], most: int) -> int:
+        """Read until `enough` says a number, or `most` octets are there (0)."""
+        self._must_not_talk(ability)
+        with move_on_after(float(self.house.limits.opening)):
+            while not (found := enough()) and len(self._opening) < most:
+                octets = await self.stream.receive()
+                if not octets:
+                    raise Hangup("left")
+                self._opening += octets
+            return found
+        raise Hangup("idle")
+
+    def proxied(self, client: Peer | None, server: Peer | None) -> None:
+        self._must_not_talk("proxied")
+        session = self.session
+        self._introduced = True
+        if client is not None:
+            session.proxy, session.client = session.client, client
+        session.server = server or session.server
+
+    def _must_not_talk(self, ability: str) -> None:
+        if self._talks:
+            raise RuntimeError(f"{ability} is for `session` onions, before call_next()")
 
     def start(self, later: Later[Any], function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
         """Background work, ended with the session."""

@@ -6,6 +6,7 @@ The session's facts change here and nowhere else, after the chain has answered. 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
 class Dialog:
     """The commands of one connection."""
 
-    __slots__ = ("_connected", "connection", "queued", "reception")
+    __slots__ = ("_connected", "_restarted", "connection", "queued", "reception")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.reception: Reception | None = None
         self._connected = False
+        self._restarted = False
         self.queued: list[tuple[Message, Reply]] | None = None
 
     async def greet(self) -> None:
@@ -155,7 +157,47 @@ class Dialog:
         reply = house.command.call(connection.session, command)
         if house.command.is_async:
             reply = await reply
+        if self._restarted:
+            self._restarted = False
+            session = connection.session
+            session.command_count += 1
+            connection.protocol.greet(reply)
+            self._told("command", reply)
+        elif reply.start_tls is not None and reply.positive:
+            await self._start_tls(command, reply, reply.start_tls)
+        else:
+            self._answer("command", command, reply)
+
+    async def _start_tls(self, command: Command, reply: Reply, context: ssl.SSLContext) -> None:
+        """What came in clear behind STARTTLS is thrown away before the 220 is written; what comes later is TLS's.
+
+        RFC 3207 §4.2: nothing that was said before is remembered.
+        """
+        connection = self.connection
+        connection.protocol.discard()
+        connection.stream.discard()
         self._answer("command", command, reply)
+        await connection.flush()
+        self.forget("STARTTLS")
+        connection.session.user = None
+        await connection.encrypt(context)
+
+    def forget(self, why: str) -> None:
+        """The conversation begins anew: EHLO is due."""
+        session = self.connection.session
+        self.drop(why)
+        session.helo, session.esmtp, session.keywords = None, False, {}
+        self.connection.protocol.restart()
+
+    async def restart(self) -> Reply:
+        """Ask `connect` again; its reply is the answer to the command that runs."""
+        connection = self.connection
+        house = connection.house
+        self._restarted = True
+        reply: Reply = house.connect.call(connection.session, None)
+        if house.connect.is_async:
+            reply = await reply  # type: ignore[misc]
+        return answers.BROKEN if reply is DEFER else reply
 
     async def refused(self, event: Refused) -> None:
         """The wire has refused: unreadable, too long, or out of turn."""

@@ -20,6 +20,7 @@ class Limits:
     message_size -- octets; announced with SIZE (RFC 1870).
     errors -- permanent refusals until 421, counted anew after each message that was taken.
     idle -- seconds without a complete command, or without an octet of a body. session -- seconds in all.
+    opening -- seconds for a TLS handshake, and for each read before the banner (a PROXY header).
     data_rate -- octets a second that a body must make after its first `data_grace` seconds.
     connections -- sessions at once.
     memory_each, memory_total -- octets of bodies that stay in memory, one and all together.
@@ -38,6 +39,7 @@ class Limits:
     errors: int = 20
     idle: float | str = "5m"
     session: float | str = "1h"
+    opening: float | str = "30s"
     data_rate: int = 500
     data_grace: float | str = "1m"
     connections: int = 1000
@@ -61,7 +63,7 @@ class Limits:
             object.__setattr__(self, field.name, parsed)
 
 
-_DURATIONS = frozenset({"idle", "session", "data_grace", "envelope", "hand_over", "shutdown", "sweep"})
+_DURATIONS = frozenset({"idle", "session", "opening", "data_grace", "envelope", "hand_over", "shutdown", "sweep"})
 _SIZES = frozenset({"header_line", "header_section", "message_size", "memory_each", "memory_total"})
 _SHORTEST = {"sweep": 0.01}  # or the sweeper would do nothing else
 # RFC 5321 §4.5.3.1: what every server must take.

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import option
 from ..option import ConfigError, SocketAddress, socket_address
@@ -21,15 +22,22 @@ class Listener:
         Port 0 takes a free one; the server's `addresses` tell which.
     name -- how predicates and the log call it; default: the address.
     lmtp -- speak LMTP (RFC 2033): a reply for each recipient after the data. Never on port 25.
+    tls -- TLS from the first octet (RFC 8314): the middleware `tls` makes the handshake.
+    proxy -- the networks of the proxies in front ("192.0.2.0/24", or several): who connects from there must begin with
+        a PROXY header, and nobody else is served. The middleware `proxy` reads it.
     """
 
     address: str
     name: str = ""
     lmtp: bool = field(default=False, kw_only=True)
+    tls: bool = field(default=False, kw_only=True)
+    proxy: Any = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         wanted = socket_address(self.address, name="Listener")
         object.__setattr__(self, "lmtp", option.boolean(self.lmtp, name="Listener(lmtp)"))
+        object.__setattr__(self, "tls", option.boolean(self.tls, name="Listener(tls)"))
+        object.__setattr__(self, "proxy", option.networks(self.proxy, name="Listener(proxy)") if self.proxy else ())
         if self.lmtp and wanted.port == 25:
             raise ConfigError(
                 "LMTP must not be spoken on port 25 (RFC 2033 §5)", remedy="take port 24 or 2424, or a UNIX socket"

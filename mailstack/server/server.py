@@ -29,7 +29,7 @@ from ..contract.pipeline import Pipeline, build
 from ..option import ConfigError, domain
 from ..services import transport
 from ..services.transport import BrokenStream, RawStream
-from ..session.session import Session
+from ..session.session import IPNetwork, Session
 from ..session.spool import SpoolFolder, check_private
 from .answers import TOO_MANY_CONNECTIONS
 from .backend import run
@@ -150,11 +150,13 @@ class Server:
         listener: str = "",
         *,
         lmtp: bool = False,
+        tls: bool = False,
+        proxy: Sequence[IPNetwork] = (),
         task_status: TaskStatus[Session | None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve one connection that somebody else made (a socket of his own, a stream in memory), to its end.
 
-        listener -- the name that predicates and the log know it by. lmtp -- speak LMTP (RFC 2033).
+        listener -- the name that predicates and the log know it by. lmtp, tls, proxy -- as those of a `Listener`.
         `task_status.started()` tells the session, or None when there are too many. RuntimeError when the server does
         not run.
         """
@@ -167,7 +169,7 @@ class Server:
             with move_on_after(1):
                 await _turn_away(stream)
             return
-        connection = Connection(stream, house, listener, lmtp=lmtp)
+        connection = Connection(stream, house, listener, lmtp=lmtp, tls=tls, proxy=proxy)
         task_status.started(connection.session)
         await connection.serve()
 
@@ -237,7 +239,8 @@ class Server:
 
         async def accept(stream: RawStream, index: int) -> None:
             if not house.closing:
-                await self.serve_stream(stream, owners[index].label, lmtp=owners[index].lmtp)
+                owner = owners[index]
+                await self.serve_stream(stream, owner.label, lmtp=owner.lmtp, tls=owner.tls, proxy=owner.proxy)
 
         clock = CancelScope()
         async with create_task_group() as clocks:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..wire.reply import Reply
+from .encryption import Encryption
 from .evidence import Evidence, Finding
 from .journal import Journal
 from .later import Later
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Peer:
@@ -69,6 +72,21 @@ class Link(Protocol):
     async def input_waits(self, seconds: float) -> bool:
         """Whether the client talks within `seconds`."""
 
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Make the handshake, before the banner."""
+
+    async def read_line(self, limit: int) -> bytes:
+        """One line, before the banner."""
+
+    async def read_exactly(self, count: int) -> bytes:
+        """So many octets, before the banner."""
+
+    def proxied(self, client: Peer | None, server: Peer | None) -> None:
+        """The two ends as a proxy tells them."""
+
+    async def restart(self, client: Peer | None, helo: str | None, user: str | None) -> Reply:
+        """Begin the conversation anew."""
+
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         """End the session after the reply that is due; returns how to take that back."""
 
@@ -82,7 +100,10 @@ class Session:
     helo -- the client's name from the last HELO, EHLO or LHLO that was accepted, or None.
     lmtp -- whether the conversation is LMTP (RFC 2033), with a reply for each recipient at the end of the data.
     esmtp -- whether that was EHLO or LHLO. keywords -- the EHLO keywords that were offered in the answer.
-    user -- the authenticated identity, or None. secure -- whether the conversation runs under TLS.
+    user -- the authenticated identity, or None. secure -- whether the conversation runs under TLS; encryption -- what
+        the handshake brought, or None.
+    implicit_tls -- whether the listener wants TLS from the first octet. proxies -- who must begin with a PROXY header
+        there: the text of networks. proxy -- the address of the proxy that spoke for the client, or None.
     transaction -- the mail transaction at hand, or None.
     rehearsal -- true in a simulation: read stores, write nothing outside.
     started -- time.monotonic() of the connection. command_count, error_count -- so far.
@@ -95,16 +116,20 @@ class Session:
         "answered_by",
         "client",
         "command_count",
+        "encryption",
         "error_count",
         "esmtp",
         "hand_over_by",
         "helo",
         "hostname",
         "id",
+        "implicit_tls",
         "journal",
         "keywords",
         "listener",
         "lmtp",
+        "proxies",
+        "proxy",
         "rehearsal",
         "secure",
         "server",
@@ -124,6 +149,8 @@ class Session:
         hostname: str = "localhost",
         listener: str = "",
         lmtp: bool = False,
+        implicit_tls: bool = False,
+        proxies: Sequence[IPNetwork] = (),
         rehearsal: bool = False,
     ) -> None:
         self.id = id
@@ -132,12 +159,16 @@ class Session:
         self.hostname = hostname
         self.listener = listener
         self.lmtp = lmtp
+        self.implicit_tls = implicit_tls
+        self.proxies = proxies
+        self.proxy: Peer | None = None
         self.rehearsal = rehearsal
         self.helo: str | None = None
         self.esmtp = False
         self.keywords: Mapping[str, str] = {}
         self.user: str | None = None
         self.secure = False
+        self.encryption: Encryption | None = None
         self.transaction: Transaction | None = None
         self.started = time.monotonic()
         self.command_count = 0
@@ -157,6 +188,10 @@ class Session:
         if self._stash is None:
             self._stash = Stash()
         return self._stash
+
+    def forget_stash(self) -> None:
+        """The core's own, at `restart`."""
+        self._stash = None
 
     @property
     def evidence(self) -> Evidence:
@@ -184,6 +219,33 @@ class Session:
     def close(self, reply: Reply | None = None) -> None:
         """End the session: the reply that is due goes out, then `reply`, then the connection closes."""
         self.journal.record("closed the session", self._link.close_after(reply))
+
+    async def restart(self, *, client: Peer | None = None, helo: str | None = None, user: str | None = None) -> Reply:
+        """Begin anew as if this client had just connected (XCLIENT): returns what `connect` says, to be answered.
+
+        What is not given stays (client) or is forgotten (helo, user). Envelope, stash and background work are gone.
+        Only from `command`.
+        """
+        return await self._link.restart(client, helo, user)
+
+    # Abilities before the banner: in a `session` onion, before `call_next()`. The client's leaving, or its taking
+    # longer than `Limits(opening=…)`, is a Hangup. RuntimeError afterwards.
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Make the TLS handshake now. What was read and not consumed belongs to it. Hangup when it fails."""
+        await self._link.start_tls(context)
+
+    async def read_line(self, limit: int) -> bytes:
+        """One line of at most `limit` octets, without its line end (CRLF or LF). ValueError if it is longer."""
+        return await self._link.read_line(limit)
+
+    async def read_exactly(self, count: int) -> bytes:
+        """The next `count` octets."""
+        return await self._link.read_exactly(count)
+
+    def proxied(self, client: Peer | None = None, server: Peer | None = None) -> None:
+        """A proxy has spoken (PROXY protocol): the ends are these. None: the proxy talks for itself."""
+        self._link.proxied(client, server)
 
     def note(self, who: str, phase: str, detail: str) -> None:
         """Add a finding of one's own to the evidence."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ..wire.address import Address
 from ..wire.header import format_field
+from .encryption import Encryption
 from .session import Session
 from .transaction import Result, Transaction
 
@@ -52,7 +53,10 @@ def protocol_of(session: Session, *, utf8: bool = False) -> str:
 def received(session: Session, transaction: Transaction) -> bytes:
     """The Received field, CRLF and all. A single recipient is named; several are nobody's business."""
     utf8 = transaction.sender.utf8
-    opening = _opening(session.helo, session.client.literal, session.hostname, protocol_of(session, utf8=utf8))
+    tls = session.encryption
+    opening = _opening(
+        session.helo, session.client.literal, session.hostname, protocol_of(session, utf8=utf8), tls and _tls_words(tls)
+    )
     recipients = transaction.recipients
     whom = f"\r\n\tfor {_path(recipients[0].given)}" if len(recipients) == 1 else ""
     field = f"{opening}{transaction.id}{whom};\r\n\t{date_now()}\r\n"
@@ -60,11 +64,16 @@ def received(session: Session, transaction: Transaction) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _opening(helo: str | None, literal: str, hostname: str, protocol: str) -> str:
+def _opening(helo: str | None, literal: str, hostname: str, protocol: str, tls: str | None) -> str:
     """What all messages of one conversation have in common."""
     name = _NOT_A_NAME.sub("?", helo or "unknown")
     seen = f"({literal})" if literal else "(local)"
-    return f"Received: from {name} {seen}\r\n\tby {hostname} with {protocol} id "
+    return f"Received: from {name} {seen}\r\n\tby {hostname} with {protocol}{tls or ''} id "
+
+
+def _tls_words(tls: Encryption) -> str:
+    """A comment with version and cipher, on a line of its own."""
+    return f"\r\n\t(using {_NOT_A_NAME.sub('?', tls.version)} with cipher {_NOT_A_NAME.sub('?', tls.cipher)})"
 
 
 def _path(address: Address) -> str:

@@ -9,6 +9,7 @@ connection that ends instead, is an AssertionError that shows the conversation s
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from anyio import Event, move_on_after
 
 from ..services.memory import MemoryStream
-from ..services.transport import BrokenStream
+from ..services.transport import BrokenStream, RawStream, tls
 from ..session.evidence import Evidence
 from ..session.session import Session
 from .answer import Answer, Reader
@@ -59,7 +60,7 @@ class Conversation:
 
     def __init__(self, dialog: Dialog, stream: MemoryStream, session: Session | None, finished: Event) -> None:
         self.dialog = dialog
-        self._stream = stream
+        self._stream: RawStream = stream
         self._session = session
         self._finished = finished
         self._reader = Reader()
@@ -189,6 +190,22 @@ class Conversation:
             return [answer]
         await self.send(stuffed(data))
         return await self.replies(taken if self.session.lmtp else 1)
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str = "mx.test") -> None:
+        """Make the handshake: after the 220 to STARTTLS, or first of all where the listener wants that.
+
+        The server must go by `server_hostname`. `transport.tls.HandshakeFailed`.
+        """
+        self.said.append("C: (handshake)")
+        with move_on_after(PATIENCE):
+            self._stream = await tls.wrap(self._stream, context, server_hostname=server_hostname)
+            return
+        raise self._failure("the handshake does not end")
+
+    @property
+    def encryption(self) -> tls.TLSStream | None:
+        """What the client sees of the TLS, or None."""
+        return self._stream if isinstance(self._stream, tls.TLSStream) else None
 
     async def hang_up(self) -> None:
         """Leave without a word. What was sent before still reaches the server."""

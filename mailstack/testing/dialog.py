@@ -11,6 +11,7 @@ keeps a session from ending fails the test, and so does a message that stays in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
@@ -19,6 +20,7 @@ from types import TracebackType
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup, TaskStatus
 
+from .. import option
 from ..contract.compose import Stack
 from ..contract.hookspec import CallNext, hookimpl
 from ..server.limits import Limits
@@ -76,7 +78,8 @@ class Dialog:
     client -- the address the connection comes from: a numeric host, (host, port), or "" for a UNIX socket.
     limits -- default: the server's own, with a look at the clocks every 50 ms.
     hostname -- the server's name. listener -- the name of the listener that seems to have taken the connection.
-    lmtp -- whether it speaks LMTP.
+    lmtp -- whether it speaks LMTP. tls, proxy -- as those of a Listener: the client begins with a handshake, with a
+        PROXY header (`Dialog.connect(greeted=False)` and `Conversation.start_tls`, `send`).
     rehearsal -- whether sessions are rehearsals. normalise -- as in Server.
     handler -- what stands at the end of the stack; None: nothing. Default: `Collect()`, whose `messages` the
         Conversation shows.
@@ -84,7 +87,19 @@ class Dialog:
     `async with` gives the `Conversation`; `connect()` and `several()` make more.
     """
 
-    __slots__ = ("_client", "_exit", "_group", "_lines", "_listener", "_lmtp", "_ports", "messages", "server")
+    __slots__ = (
+        "_client",
+        "_exit",
+        "_group",
+        "_lines",
+        "_listener",
+        "_lmtp",
+        "_ports",
+        "_proxy",
+        "_tls",
+        "messages",
+        "server",
+    )
 
     def __init__(
         self,
@@ -94,6 +109,8 @@ class Dialog:
         hostname: str | None = None,
         listener: str = "",
         lmtp: bool = False,
+        tls: bool = False,
+        proxy: str | Sequence[str] = (),
         rehearsal: bool = False,
         normalise: bool | None = None,
         handler: object = ...,
@@ -107,6 +124,8 @@ class Dialog:
         self._client = client
         self._listener = listener
         self._lmtp = lmtp
+        self._tls = tls
+        self._proxy = option.networks(proxy) if proxy else ()
         self._ports = count(40001)
         self._lines: list[Conversation] = []
         self._exit = AsyncExitStack()
@@ -150,7 +169,9 @@ class Dialog:
 
     async def _serve(self, stream: MemoryStream, finished: Event, *, task_status: TaskStatus[Session | None]) -> None:
         try:
-            await self.server.serve_stream(stream, self._listener, lmtp=self._lmtp, task_status=task_status)
+            await self.server.serve_stream(
+                stream, self._listener, lmtp=self._lmtp, tls=self._tls, proxy=self._proxy, task_status=task_status
+            )
         finally:
             finished.set()
 

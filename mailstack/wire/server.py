@@ -404,6 +404,13 @@ class ServerProtocol:
         if self.state not in (State.HELLO, State.SHUNNED, State.CLOSED):
             self.state = State.READY
 
+    def restart(self) -> None:
+        """Forget all that the client said (STARTTLS: RFC 3207 §4.2, XCLIENT); EHLO is due."""
+        self.reset()
+        self._legal = LEGAL
+        self.keywords = {}
+        self.state = State.HELLO
+
     def spoil(self) -> None:
         """The transaction was refused at a BDAT that was not the last (RFC 3030 §2): 503 to the rest until RSET."""
         self._chunk = None

@@ -12,11 +12,12 @@ give a `RawStream`, which promises the same on asyncio, uvloop and trio:
 * One task receives and one task sends at a time.
 
 `stream` is this contract, `accept` and `connect` the two ways to a connection; `on_asyncio` and `on_trio` carry it, and
-`running` says which of them does.
+`running` says which of them does. `tls` makes a stream over a stream.
 """
 
+from . import tls
 from .accept import Acceptor, serve
 from .connect import connect
 from .stream import Address, BrokenStream, RawStream, Stream
 
-__all__ = ["Acceptor", "Address", "BrokenStream", "RawStream", "Stream", "connect", "serve"]
+__all__ = ["Acceptor", "Address", "BrokenStream", "RawStream", "Stream", "connect", "serve", "tls"]

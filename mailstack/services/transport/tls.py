@@ -1,0 +1,202 @@
+"""TLS over any stream: `wrap` makes the handshake, and what it returns is a stream again.
+
+    stream = await tls.wrap(stream, context)                                        # the server's side
+    stream = await tls.wrap(stream, context, server_hostname="mx.example.org")      # the client's
+
+The library's own SSLObject works on octets in memory; here its records are carried over the stream below. No
+renegotiation is answered, and the end is said (close_notify) but not waited for, as all mail servers do it.
+
+Failure: `HandshakeFailed`, an OSError, when the peer leaves, speaks no TLS, or either side does not like what it sees;
+whatever alert is due has been sent. Later a broken record ends the stream as a lost connection does. There is no
+deadline here: put `anyio.fail_after` around `wrap`.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from weakref import WeakKeyDictionary
+
+from .stream import READ, Address, BrokenStream, RawStream
+
+__all__ = ["HandshakeFailed", "TLSStream", "remember_name", "wrap"]
+
+LIMIT = 128 * 1024  # octets that one receive() returns at most, about
+
+
+class HandshakeFailed(OSError):
+    """There is no TLS. The text says why, for the log."""
+
+
+_names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
+
+
+def remember_name(connection: ssl.SSLObject, name: str) -> None:
+    """For a context's `sni_callback`: the name that the client asks for (RFC 6066 §3), kept for `server_name`."""
+    _names[connection] = name
+
+
+async def wrap(
+    stream: RawStream, context: ssl.SSLContext, *, server_hostname: str | None = None, received: bytes = b""
+) -> TLSStream:
+    """Make the handshake over `stream`, which must not be used any more afterwards.
+
+    server_hostname -- we are the client, and the server must go by this name; None: we are the server.
+    received -- what has been read of the stream already and belongs to TLS.
+    """
+    wrapped = TLSStream(stream, context, server_hostname, received)
+    await wrapped._handshake()
+    return wrapped
+
+
+class TLSStream:
+    """A stream under TLS; its promises are those of the stream below.
+
+    version -- "TLSv1.3". cipher -- "TLS_AES_256_GCM_SHA384". bits -- of its key. server_name -- what the client asked
+    for, or None. certificate -- the peer's, DER, or None.
+    """
+
+    __slots__ = ("_ended", "_incoming", "_object", "_outgoing", "_raw")
+
+    def __init__(self, raw: RawStream, context: ssl.SSLContext, server_hostname: str | None, received: bytes) -> None:
+        self._raw = raw
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._incoming.write(received)
+        self._ended = False
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+        )
+
+    # Facts.
+
+    @property
+    def peer(self) -> Address:
+        return self._raw.peer
+
+    @property
+    def local(self) -> Address:
+        return self._raw.local
+
+    @property
+    def gone(self) -> bool:
+        return self._ended or self._raw.gone
+
+    @property
+    def version(self) -> str:
+        return self._object.version() or ""
+
+    @property
+    def cipher(self) -> str:
+        return (self._object.cipher() or ("",))[0]
+
+    @property
+    def bits(self) -> int:
+        return (self._object.cipher() or ("", "", 0))[2]
+
+    @property
+    def server_name(self) -> str | None:
+        return _names.get(self._object)
+
+    @property
+    def certificate(self) -> bytes | None:
+        return self._object.getpeercert(binary_form=True)
+
+    # Octets.
+
+    async def _handshake(self) -> None:
+        try:
+            while True:
+                try:
+                    self._object.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    await self._flush()
+                    octets = await self._raw.receive()
+                    if not octets:
+                        raise HandshakeFailed(errno.ECONNRESET, "the peer left in the handshake") from None
+                    self._incoming.write(octets)
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            try:
+                await self._flush()  # the alert
+            except BrokenStream:
+                pass
+            raise HandshakeFailed(errno.EPROTO, _reason(error)) from None
+        await self._flush()
+
+    async def _flush(self) -> None:
+        octets = self._outgoing.read()
+        if octets:
+            await self._raw.send(octets)
+
+    async def receive(self) -> bytes:
+        while not self._ended:
+            octets = self._decrypt()
+            if octets:
+                return octets
+            if not self._ended:
+                records = await self._raw.receive()
+                if records:
+                    self._incoming.write(records)
+                else:
+                    self._ended = True
+        return b""
+
+    def _decrypt(self) -> bytes:
+        """All that the records at hand hold. What is no record ends the stream."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while size < LIMIT:
+                piece = self._object.read(READ)
+                if not piece:
+                    self._ended = True
+                    break
+                pieces.append(piece)
+                size += len(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:  # close_notify among them
+            self._ended = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def discard(self) -> None:
+        self._decrypt()
+        self._raw.discard()
+
+    async def send(self, data: bytes) -> None:
+        if data:
+            try:
+                self._object.write(data)
+            except ssl.SSLError as error:
+                raise BrokenStream(errno.EPIPE, _reason(error)) from None
+            await self._flush()
+
+    # Ends.
+
+    async def send_eof(self) -> None:
+        await self._say_goodbye()
+        await self._raw.send_eof()
+
+    async def close(self) -> None:
+        try:
+            await self._say_goodbye()
+        except BrokenStream:
+            pass
+        await self._raw.close()
+
+    def abort(self) -> None:
+        self._raw.abort()
+
+    async def _say_goodbye(self) -> None:
+        """close_notify (RFC 8446 §6.1); that of the peer is not waited for."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:
+            pass  # it wants to read the other's, or there is nothing to end any more
+        await self._flush()
+
+
+def _reason(error: ssl.SSLError | ssl.CertificateError) -> str:
+    """In the words of the library, without its source lines."""
+    return str(getattr(error, "verify_message", "") or getattr(error, "reason", "") or error)
