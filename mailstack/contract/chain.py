@@ -118,9 +118,9 @@ def _checks(impls: list[Impl], after: Step, limit: float) -> Step:
     if not waits:
         return _plain_run(impls, after)
     first, last = waits[0], waits[-1] + 1
-    after = _plain_run(impls[last:], after)
-    after = _timed_run(impls[first:last], after, limit)
-    return _plain_run(impls[:first], after)
+    rest = _plain_run(impls[last:], after)
+    apart = _plain_run(impls[:first], _timed_run(impls[first:last], rest, limit))
+    return _shared_run(impls, after, limit, apart) if _may_share(impls) else apart
 
 
 def _alone(impl: Impl, after: Step, limit: float) -> Step:
@@ -169,17 +169,55 @@ def _plain_run(impls: list[Impl], after: Step) -> Step:
     return Step(run_before_async, True) if after.is_async else Step(run, False)
 
 
-def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
-    """Checks of which some wait, under one clock: the conversation's own, unless a scope of their own is needed.
+def _may_share(impls: Sequence[Impl]) -> bool:
+    """Whether the conversation's own watch can serve.
 
-    When the conversation's scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go
-    on after a fault ("pass", or postponed), that stands inside an onion, or that the core shields (`queue`), has its
-    own.
+    When its scope is cancelled for lateness, nothing may wait until it is renewed. So a run that may go on after a
+    fault ("pass", or postponed), that has a limit of its own, or that the core shields (`queue`), has its own watch;
+    so has a run inside an onion.
     """
+    return all(
+        impl.timeout is None and impl.on_fault != "pass" and impl.hook != "queue" and impl.plain for impl in impls
+    )
+
+
+def _shared_run(impls: list[Impl], after: Step, limit: float, apart: Step) -> Step:
+    """A stretch of checks of which some wait, under the conversation's own watch."""
+
+    def overdue(watch: Watch, impl: Impl, reply: object) -> None:
+        raise Late(f"over its time of {limit:g} s")
+
+    def failed(session: Session, watch: Watch, impl: Impl, error: BaseException, began: float) -> Reply:
+        """The answer to what a check raised; what is not its own goes on."""
+        if isinstance(error, BaseExceptionGroup):
+            error = _not_hangup(error, watch)
+        elif watch.expired and isinstance(error, get_cancelled_exc_class()):
+            error = Late(f"cancelled after {limit:g} s")
+        if not isinstance(error, Exception):
+            raise error
+        reply = _fault(session, impl, error, began)
+        assert reply is not None
+        return reply
+
+    hand_over = impls[0].hook in _HAND_OVER  # which share one limit
+    ask = unroll.shared(
+        impls,
+        SUBJECTS[impls[0].hook],
+        after,
+        "min(began + limit, session.hand_over_by)" if hand_over else "began + limit",
+        apart.call,
+        failed,
+        settled=_settled,
+        overdue=overdue,
+        limit=limit,
+    )
+    return Step(ask, True)
+
+
+def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
+    """Checks of which some wait, under a watch and a scope of their own."""
     subjects = SUBJECTS[impls[0].hook]
     first, timeout = impls[0], impls[0].timeout  # a check with a limit of its own stands alone
-    shares = timeout is None and all(impl.on_fault != "pass" and impl.hook != "queue" and impl.plain for impl in impls)
-    fixed = timeout or (limit if first.hook not in _HAND_OVER else 0.0)  # seconds; 0: what is left of the hand-over
     follow, follow_waits = after
 
     def overdue(watch: Watch, impl: Impl, reply: object) -> None:
@@ -193,16 +231,11 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
         ask, remaining = ask_all, impls
         reply: Reply | None
         while True:
-            own = not (shares and around is not None and around.shared)
-            watch = Watch(around, timer=timeout is not None) if around is None or own else around
-            session.watch = watch
-            watch.who, watch.began = first, time.perf_counter()
-            watch.wind(fixed or _time_for(session, first, limit))
+            session.watch = watch = Watch(around, timer=timeout is not None)
+            watch.who, watch.began = first, time.monotonic()
+            watch.wind(_time_for(session, first, limit))
             error: Exception
             try:
-                if not own:
-                    reply = await ask(session, subject, watch)
-                    break
                 with watch.scope:
                     reply = await ask(session, subject, watch)
                     break
@@ -211,10 +244,6 @@ def _timed_run(impls: list[Impl], after: Step, limit: float) -> Step:
                 error = raised
             except BaseExceptionGroup as group:
                 error = _not_hangup(group, watch)
-            except get_cancelled_exc_class():
-                if own or not watch.expired:
-                    raise
-                error = Late(f"cancelled after {limit:g} s")
             finally:
                 watch.stop()
                 session.watch = around
@@ -240,7 +269,7 @@ def _onion(impl: Impl, after: Step, limit: float) -> Step:
     follow, follow_waits = after
 
     async def run(session: Session, subject: Any) -> Reply | None:  # None where it is only observed
-        began = time.perf_counter()
+        began = time.monotonic()
         inner: Reply | None = None
         around = session.watch
         watch = Watch(around, timer=impl.timeout is not None)
@@ -293,7 +322,7 @@ def _condition(branch: Branch, inside: Step, outside: Step) -> Step:
         try:
             return inside if predicate(session, subject) is not negated else outside
         except Exception as error:
-            return _fault(session, asked, error, time.perf_counter()) or outside
+            return _fault(session, asked, error, time.monotonic()) or outside
 
     def run(session: Session, subject: Any) -> Any:
         chosen = choose(session, subject)
@@ -335,7 +364,7 @@ def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply
     """The entry has answered: put it on record. None where the answer is not the chain's."""
     if not isinstance(reply, Reply):
         raise ContractError(f"{no_answer(reply)} instead of a Reply" + ("" if impl.onion else " or None"))
-    seconds = time.perf_counter() - began
+    seconds = time.monotonic() - began
     if impl.outlets and reply.refused and _let_out(session, impl, reply, seconds):
         return None
     outcome = "refused" if reply.refused else "accepted"
@@ -348,7 +377,7 @@ def _settled(session: Session, impl: Impl, reply: object, began: float) -> Reply
 
 
 def _fault(session: Session, impl: Impl, error: Exception, began: float) -> Reply | None:
-    seconds = time.perf_counter() - began
+    seconds = time.monotonic() - began
     reply = judge(session, impl.who, impl.hook, error, impl.on_fault, seconds)
     if reply is not None and _let_out(session, impl, reply, seconds, fault=True):
         session.answered_by = "core"

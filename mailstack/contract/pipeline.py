@@ -306,32 +306,32 @@ def _by_name(impl: Impl) -> Callable[[dict[str, Any]], Any]:
 
 
 def _tell(call: Callable[..., Any], impl: Impl, subject: Session, **known: Any) -> None:
-    began = time.perf_counter()
+    began = time.monotonic()
     try:
         _nothing(call(known))
     except Exception as error:
-        judge(subject, impl.who, impl.hook, error, "pass", time.perf_counter() - began)
+        judge(subject, impl.who, impl.hook, error, "pass", time.monotonic() - began)
 
 
 async def _tell_async(listeners: tuple[tuple[Callable[..., Any], Impl], ...], subject: Session, **known: Any) -> None:
     """Shielded, each in its own guard. Who uses up the time is named, and the others hear with a new clock."""
     remaining = iter(listeners)
     for call, impl in remaining:
-        began = time.perf_counter()
+        began = time.monotonic()
         with move_on_after(NOTICE_LIMIT, shield=True):
             while True:
-                began = time.perf_counter()
+                began = time.monotonic()
                 await _tell_one(call, impl, subject, known)
                 following = next(remaining, None)
                 if following is None:
                     return
                 call, impl = following
         late = Late(f"cancelled after {NOTICE_LIMIT:g} s")
-        judge(subject, impl.who, impl.hook, late, "pass", time.perf_counter() - began)
+        judge(subject, impl.who, impl.hook, late, "pass", time.monotonic() - began)
 
 
 async def _tell_one(call: Callable[..., Any], impl: Impl, subject: Session, known: dict[str, Any]) -> None:
-    began = time.perf_counter()
+    began = time.monotonic()
     try:
         answer = call(known)
         _nothing(await answer if impl.is_async else answer)
@@ -344,7 +344,7 @@ async def _tell_one(call: Callable[..., Any], impl: Impl, subject: Session, know
         if hangup_in(group, get_cancelled_exc_class()) is not None:
             return
         failure = failure_in(group)
-    judge(subject, impl.who, impl.hook, failure, "pass", time.perf_counter() - began)
+    judge(subject, impl.who, impl.hook, failure, "pass", time.monotonic() - began)
 
 
 def _nothing(answer: object) -> None:

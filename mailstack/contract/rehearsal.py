@@ -88,12 +88,12 @@ class _Record:
         self.resume()
 
     def pause(self) -> None:
-        self._seconds += time.perf_counter() - self._began
+        self._seconds += time.monotonic() - self._began
         self._changes += self._session.journal.since(self._mark)
 
     def resume(self) -> None:
         self._mark = self._session.journal.mark()
-        self._began = time.perf_counter()
+        self._began = time.monotonic()
 
     def end(self, answered: bool) -> None:
         self.pause()

@@ -4,7 +4,7 @@ A loop calls each check through one and the same call, which the interpreter can
 each, with just the arguments that it takes, costs half. The functions are made once, when a stack is compiled:
 
     def ask(session, subject):
-        began, impl = clock(), impl0
+        began, impl = now(), impl0
         try:
             reply = check0(session)
             if reply is not None: return settled(session, impl, reply, began)
@@ -16,6 +16,7 @@ each, with just the arguments that it takes, costs half. The functions are made 
 from __future__ import annotations
 
 import linecache
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from ..session.session import Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
 from .entry import Impl
+from .step import Step
 
 Settled = Callable[[Session, Impl, object, float], Reply | None]
 Fault = Callable[[Session, Impl, Exception, float], Reply | None]
@@ -43,7 +45,7 @@ def plain(
             rests[start] = plain(impls[start:], subjects, settled, fault)
         return rests[start](session, subject)
 
-    lines = ["def ask(session, subject):", " began, impl = clock(), impl0", " try:"]
+    lines = ["def ask(session, subject):", " began, impl = now(), impl0", " try:"]
     for index, impl in enumerate(impls):
         lines += [f"  impl = impl{index}"] if index else []
         lines += [f"  reply = {_call(index, impl, subjects)}"]
@@ -65,13 +67,51 @@ def timed(
     for index, impl in enumerate(impls):
         call = _call(index, impl, subjects)
         lines += [f" watch.who = impl{index}"]
-        lines += [" watch.began = clock()"] if impl.is_async else []
+        lines += [" watch.began = now()"] if impl.is_async else []
         lines += [f" reply = await {call}" if impl.is_async else f" reply = {call}"]
         if impl.is_async or impl.timeout is not None:
             lines += [f" if now() > watch.deadline: overdue(watch, impl{index}, reply)"]
         lines += [f" if reply is not None: return settled(session, impl{index}, reply, watch.began)"]
     made: Callable[[Session, Any, Watch], Awaitable[Reply | None]] = _make(
-        impls, lines, settled=settled, overdue=overdue, now=time.monotonic
+        impls, lines, settled=settled, overdue=overdue
+    )
+    return made
+
+
+def shared(
+    impls: Sequence[Impl],
+    subjects: tuple[str, ...],
+    after: Step,
+    deadline: str,
+    apart: Callable[[Session, Any], Awaitable[Reply]],
+    failed: Callable[[Session, Watch, Impl, BaseException, float], Reply],
+    **scope: Any,
+) -> Callable[[Session, Any], Awaitable[Reply]]:
+    """Checks of which some wait, and what follows them, under the conversation's own watch: the phase's answer.
+
+    One coroutine for all of it: most of what a check that waits for nothing costs is the calls around it.
+
+    deadline -- of the stretch that waits, as an expression over `began`. apart -- answers when another watch runs.
+    failed -- judges what one raised; it answers or raises. scope -- `settled`, `overdue`, and names in `deadline`.
+    """
+    waits = [index for index, impl in enumerate(impls) if impl.is_async]
+    lines = ["async def ask(session, subject):", " watch = session.watch"]
+    lines += [" if watch is None or not watch.shared: return await apart(session, subject)"]
+    lines += [" began, impl = now(), impl0", " try:"]
+    for index, impl in enumerate(impls):
+        lines += [f"  impl = impl{index}"] if index else []
+        lines += ["  began = now()"] if index and index == waits[0] else []
+        lines += [f"  watch.deadline = {deadline}"] if index == waits[0] else []
+        lines += [f"  reply = {'await ' if impl.is_async else ''}{_call(index, impl, subjects)}"]
+        if impl.is_async:
+            lines += ["  ended = now()", "  if ended > watch.deadline: overdue(watch, impl, reply)"]
+        lines += ["  if reply is not None: return settled(session, impl, reply, began)"]
+        lines += ["  began = ended"] if impl.is_async else []
+    lines += [" except BaseException as error:", "  return failed(session, watch, impl, error, began)"]
+    lines += [" finally:", "  watch.deadline = never"]
+    lines += [f" return {'await ' if after.is_async else ''}follow(session, subject)"]
+    made: Callable[[Session, Any], Awaitable[Reply]] = _make(
+        impls, lines, apart=apart, failed=failed, follow=after.call, never=math.inf, **scope
     )
     return made
 
@@ -85,7 +125,7 @@ def _call(index: int, impl: Impl, subjects: tuple[str, ...]) -> str:
 
 def _make(impls: Sequence[Impl], lines: list[str], **scope: Any) -> Any:
     """The function that the lines define; tracebacks show them."""
-    scope["clock"] = time.perf_counter
+    scope["now"] = time.monotonic
     for index, impl in enumerate(impls):
         scope[f"check{index}"], scope[f"impl{index}"] = impl.function, impl
     source = "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ class Watch:
     """scope -- what is cancelled when the time is up. deadline -- time.monotonic(), or inf while it stands still.
 
     outer -- the watch of the onion around, which stands still. who -- the plugin that runs now, for the blame.
-    began -- time.perf_counter() of its call. shared -- whether it is the conversation's own.
+    began -- time.monotonic() of its call. shared -- whether it is the conversation's own.
     expired -- whether the sweeper found the time up.
     """
 
