@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anyio import Event, move_on_after
@@ -21,27 +20,14 @@ from ..services.transport import BrokenStream, RawStream, tls
 from ..session.evidence import Evidence
 from ..session.session import Session
 from .answer import Answer, Reader
+from .delivery import Delivery
 
 if TYPE_CHECKING:
     from .dialog import Dialog
 
-__all__ = ["PATIENCE", "Conversation", "ConversationEnded", "Delivery"]
+__all__ = ["PATIENCE", "Conversation", "ConversationEnded", "Delivery", "shown", "stuffed"]
 
 PATIENCE = 10.0  # seconds that a reply may take before the test has failed
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message that reached the end of the stack.
-
-    sender, recipients -- as text, "" for the null sender, rewritten where policy did so.
-    content -- the octets as handed over, with the fields that the stack added. id -- the queue id.
-    """
-
-    sender: str
-    recipients: list[str]
-    content: bytes
-    id: str
 
 
 class ConversationEnded(AssertionError):
@@ -147,7 +133,7 @@ class Conversation:
 
     async def send(self, octets: bytes) -> None:
         """Send octets as they are; waits for nothing but room, not even for the banner."""
-        self.said.extend(f"C: {_shown(line)}" for line in octets.splitlines(keepends=True))
+        self.said.extend(f"C: {shown(line)}" for line in octets.splitlines(keepends=True))
         with move_on_after(PATIENCE):
             try:
                 await self._stream.send(octets)
@@ -238,7 +224,8 @@ def stuffed(data: bytes | str) -> bytes:
     return (b"\r\n" + data).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n"
 
 
-def _shown(line: bytes) -> str:
+def shown(line: bytes) -> str:
+    """A line as people can read it: printable, and not too long."""
     text = line.removesuffix(b"\r\n").decode("ascii", "backslashreplace")
     text = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= 200 else f"{text[:200]}… ({len(line)} octets)"

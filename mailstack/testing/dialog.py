@@ -11,7 +11,7 @@ keeps a session from ending fails the test, and so does a message that stays in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
@@ -31,7 +31,8 @@ from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Recipient
 from ..wire.reply import Reply
-from .conversation import PATIENCE, Conversation, Delivery
+from .conversation import PATIENCE, Conversation
+from .delivery import Delivery, delivery
 
 __all__ = ["Collect", "Dialog", "Vouch"]
 
@@ -53,21 +54,23 @@ class Vouch:
 class Collect:
     """The end of a stack under test: keeps what reaches it in `messages`.
 
+    arrived -- is called after each.
+
     It is an onion around nothing, so that it is asked in a rehearsal too: no check is asked at `queue` there.
     """
 
     name = "collect"
     rehearsable = True
 
-    def __init__(self) -> None:
+    def __init__(self, arrived: Callable[[], object] | None = None) -> None:
         self.messages: list[Delivery] = []
+        self._arrived = arrived
 
     @hookimpl
     async def queue(self, session: Session, message: Message, call_next: CallNext) -> Reply:
-        transaction = session.transaction
-        assert transaction is not None
-        recipients = [str(recipient) for recipient in transaction.recipients if recipient.verdict is None]
-        self.messages.append(Delivery(str(transaction.sender), recipients, await message.read(), message.id))
+        self.messages.append(await delivery(session, message))
+        if self._arrived is not None:
+            self._arrived()
         return Reply(250, f"collected as {message.id}")
 
 

@@ -195,10 +195,12 @@ def _matches(wanted: list[str], answer: Answer) -> bool:
 def _compare_delivery(step: tuple[Line, ...], delivery: Delivery | None) -> None:
     envelope, *contents = step
     heard = "none" if delivery is None else f"{delivery.sender} -> {' '.join(delivery.recipients)}".lstrip()
-    assert heard == envelope.text.strip(), f"another delivery\n- D: {envelope.text}\n+ D: {heard}"
+    if heard != envelope.text.strip():
+        raise AssertionError(f"another delivery\n- D: {envelope.text}\n+ D: {heard}")
     content = b"" if delivery is None else delivery.content
     for line in contents:
-        assert content.endswith(_raw(line.text)), f"another content\n- D! {line.text}\n+ D! {content!r}"
+        if not content.endswith(_raw(line.text)):
+            raise AssertionError(f"another content\n- D! {line.text}\n+ D! {content!r}")
 
 
 _REPEATED = re.compile(r"\{(.+?)\*([0-9]+)\}")

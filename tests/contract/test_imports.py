@@ -47,6 +47,7 @@ IMPORT_BY_NAME = {
     "mailstack/extra.py",
     "mailstack/installed.py",
     "mailstack/plugins.py",
+    "mailstack/testing/__init__.py",
 }
 
 
