@@ -11,10 +11,14 @@ import re
 import sys
 import textwrap
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+from mailstack.testing import Mailbox
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
@@ -47,9 +51,21 @@ async def test_its_python_runs(document: Path, tmp_path: Path, monkeypatch: pyte
         await run("\n" * line + text, document, module)
     for name, value in list(vars(module).items()):
         if name.startswith("test_"):
-            outcome = value()
-            if inspect.isawaitable(outcome):
-                await outcome
+            await run_test(value)
+
+
+async def run_test(test: Callable[..., Any]) -> None:
+    """Run a test of the document; it may want a mailbox, as the plugin gives it."""
+    if "mailbox" not in inspect.signature(test).parameters:
+        outcome = test()
+        if inspect.isawaitable(outcome):
+            await outcome
+    elif inspect.iscoroutinefunction(test):
+        async with Mailbox() as mailbox:
+            await test(mailbox)
+    else:
+        with Mailbox() as mailbox:
+            test(mailbox)
 
 
 async def run(text: str, document: Path, module: ModuleType) -> None:

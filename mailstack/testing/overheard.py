@@ -21,6 +21,8 @@ __all__ = ["Overheard", "Record"]
 
 LINES = 500
 PIECE = 12  # lines of one piece that are shown
+LONGEST = 1000  # octets that are kept of a line which has not ended
+HANDSHAKE = b"\x16\x03"  # how a TLS record begins that opens a conversation (RFC 8446 §5.1)
 
 Hear = Callable[[str, bytes], None]
 
@@ -38,12 +40,19 @@ class Record:
         """One more conversation: a function to be told who spoke and what; b"" is the end."""
         number = next(self._numbers)
         rests = {"C": b"", "S": b""}
+        secret = False
 
         def hear(who: str, octets: bytes) -> None:
+            nonlocal secret
+            if not secret and not rests["C"] and who == "C" and octets.startswith(HANDSHAKE):
+                secret = True
+                self._lines.append(f"{number} C: (TLS from here on)")
+            if secret and octets:
+                return
             *lines, rest = (rests[who] + octets).split(b"\n")
             if not octets and rest:
                 lines.append(rest)
-            rests[who] = rest if octets else b""
+            rests[who] = rest[:LONGEST] if octets else b""
             self._lines.extend(f"{number} {who}: {text}" for text in _texts(lines))
             if not octets:
                 self._lines.append(f"{number} {who}: (closes)")

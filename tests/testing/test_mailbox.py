@@ -3,15 +3,17 @@
 import smtplib
 import socket
 import threading
+from collections.abc import MutableMapping
 from functools import partial
 
 import pytest
 from anyio import CancelScope, create_task_group, to_thread, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from mailstack import ConfigError, Reply, Sender, hookimpl
+from mailstack import Command, ConfigError, Reply, Sender, Session, hookimpl
 from mailstack.services.transport import connect
 from mailstack.testing import Mailbox
+from tests.tls import client_context, server_context
 
 MAIL = "Subject: hi\r\n\r\n.dot\r\nhello\r\n"
 
@@ -381,6 +383,29 @@ def test_orders_that_make_no_sense_are_refused() -> None:
         mailbox.reject("450 later")
     with pytest.raises(ValueError, match="is no refusal"):
         mailbox.defer("4.5.0 later")
+
+
+def test_what_comes_under_tls_is_kept_and_not_shown() -> None:
+    class Tls:
+        @hookimpl
+        def ehlo(self, session: Session, keywords: MutableMapping[str, str]) -> None:
+            if not session.secure:
+                keywords["STARTTLS"] = ""
+
+        @hookimpl
+        def command(self, command: Command) -> Reply | None:
+            return Reply(220, start_tls=server_context("127.0.0.1")) if command.verb == "STARTTLS" else None
+
+    with Mailbox(Tls()) as mailbox, smtplib.SMTP(*mailbox.address, timeout=10) as client:
+        client.starttls(context=client_context())
+        client.sendmail("a@example.org", "b@example.org", MAIL)
+        assert mailbox.messages[0].secure
+        assert mailbox.messages[0].content == MAIL.encode()
+        assert mailbox.transcript.splitlines()[-3:] == [
+            "1 C: STARTTLS",
+            "1 S: 220 2.0.0 ready",
+            "1 C: (TLS from here on)",
+        ]
 
 
 def test_a_transcript_shows_the_beginning_and_the_end_of_much() -> None:
