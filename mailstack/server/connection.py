@@ -200,7 +200,7 @@ class Connection:
         """The command loop, in a scope that is renewed when a run of checks was late and has spent it."""
         protocol, session = self.protocol, self.session
         while self._cut is None and (protocol.state is not State.CLOSED or protocol.due):
-            session.watch = watch = Watch(shared=True)
+            session.watch = watch = Watch(shared=True, scope=self.house.new_scope)
             self._scope = watch.scope
             with watch.scope:
                 await self._dialog(watch)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from anyio import Event
+from anyio import CancelScope, Event
 from anyio.abc import TaskGroup
 
 from ..contract.pipeline import Pipeline
@@ -57,6 +57,7 @@ class House:
         self.normalise = normalise
         self.rehearsal = rehearsal
         self.group: TaskGroup | None = None
+        self.new_scope = type(CancelScope())  # the running backend's; CancelScope() asks which that is, each time
         self.connections: set[Connection] = set()
         self.closing = False
         self.now = time.monotonic()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from anyio import CancelScope, current_time
@@ -24,12 +25,21 @@ class Watch:
     outer -- the watch of the onion around, which stands still. who -- the plugin that runs now, for the blame.
     began -- time.monotonic() of its call. shared -- whether it is the conversation's own.
     expired -- whether the sweeper found the time up.
+
+    The argument `scope` makes the scope: who knows the backend's own class spares it the asking.
     """
 
     __slots__ = ("_left", "_pauses", "_timer", "began", "deadline", "expired", "outer", "scope", "shared", "who")
 
-    def __init__(self, outer: Watch | None = None, *, timer: bool = False, shared: bool = False) -> None:
-        self.scope = CancelScope()
+    def __init__(
+        self,
+        outer: Watch | None = None,
+        *,
+        timer: bool = False,
+        shared: bool = False,
+        scope: Callable[[], CancelScope] = CancelScope,
+    ) -> None:
+        self.scope = scope()
         self.outer = outer
         self.shared = shared
         self.who: Any = None

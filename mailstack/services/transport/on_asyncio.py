@@ -257,7 +257,10 @@ class LoopStream(asyncio.BufferedProtocol):
             return
         transport.close()
         self.discard()
-        timer = self._loop.call_later(LINGER, self.abort) if transport.get_write_buffer_size() else None
+        if not transport.get_write_buffer_size():
+            self._ended = self._lost = True  # the loop closes the socket in its next turn
+            return
+        timer = self._loop.call_later(LINGER, self.abort)
         try:
             while not self._lost:
                 self._writer = self._loop.create_future()
@@ -267,8 +270,7 @@ class LoopStream(asyncio.BufferedProtocol):
             raise
         finally:
             self._writer = None
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     def abort(self) -> None:
         transport = self._transport
