@@ -1,9 +1,10 @@
-"""What an entry adds to SMTP itself: EHLO keywords, parameters of MAIL and RCPT, verbs.
+"""What an entry adds to SMTP itself: EHLO keywords, parameters of MAIL and RCPT, verbs; and what it does for listeners.
 
     class Priority:
         keywords = {"MT-PRIORITY": "MIXER"}       # offered in EHLO: keyword to argument, "" for none
         parameters = (Parameter(name="MT-PRIORITY", verb="MAIL", keyword="MT-PRIORITY", parse=priority),)
         verbs = ("XQUEUE",)                       # listed by HELP; `command` answers them
+    fulfils = ("tls",)                        # its `session` makes the handshake that Listener(tls=True) wants
 
 A declared keyword is offered where the entry's `ehlo` would be asked (it is given one, if it has none), so that a
 condition around the entry holds for it. With an `ehlo` of its own the keyword is there before that runs, which may then
@@ -31,6 +32,7 @@ from .fault import DEFER
 
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")  # RFC 5321 §4.1.1.1, in upper case
 _ARGUMENT = re.compile(r"(?:[!-~]+(?: [!-~]+)*)?")
+OPENINGS = ("tls", "proxy")  # what a listener may want before the banner
 _VERB = re.compile(r"[A-Z][A-Z0-9-]{0,19}")  # what `wire.command` reads as one
 
 
@@ -100,6 +102,11 @@ def known_verbs(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(verb for entry in entries for verb in _verbs(entry) if _is_first(entry, verb, verb, VERBS, owners))
 
 
+def fulfilled(entries: Iterable[Entry]) -> frozenset[str]:
+    """What entries see to before the banner, of `OPENINGS`: a listener that wants it may rely on them."""
+    return frozenset(opening for entry in entries for opening in _openings(entry))
+
+
 def _is_first(entry: Entry, key: object, words: str, core: Iterable[object], owners: dict[object, Entry]) -> bool:
     """Whether nobody has declared it yet. ConfigError where it is the core's, or that of another kind of entry."""
     if key in core:
@@ -142,6 +149,16 @@ def _verbs(entry: Entry) -> tuple[str, ...]:
         _check(entry, "verb", verb, _VERB, "upper-case letters, digits and hyphens, at most 20")
     if given and "command" not in entry.impls:
         raise _error(entry, f"{entry.name} declares {given[0]} and has no `command`", "answer it in a `command` hook")
+    return given
+
+
+def _openings(entry: Entry) -> tuple[str, ...]:
+    given = _tuple(entry, "fulfils", str, "something that a listener wants")
+    for opening in given:
+        if opening not in OPENINGS:
+            raise _no_such(entry, "fulfils", f"a tuple of {', '.join(OPENINGS)}", "something that a listener wants")
+    if given and "session" not in entry.impls:
+        raise _error(entry, f"{entry.name} fulfils {given[0]} and has no `session`", "do it in a `session` hook")
     return given
 
 

@@ -25,7 +25,7 @@ from ..wire.reply import Reply
 from .chain import Branch, Call, Node, compile_chain
 from .compose import Limit, Stack, When
 from .entry import Entry, Impl, Origin
-from .extension import known_parameters, known_verbs
+from .extension import fulfilled, known_parameters, known_verbs
 from .fault import ContractError, Late, counted, failure_in, judge, no_answer
 from .hookspec import NOTICES
 from .load import HOOKS, Loader
@@ -49,6 +49,7 @@ class Pipeline:
     entries -- all of them, outermost first. warnings -- what `check` should tell the postmaster.
     not_asked -- in a rehearsal: the entries that are not asked, each with the hooks that are left out.
     parameters, verbs -- what the parser and HELP know beyond the core's own (see `extension`).
+    fulfils -- what entries see to before the banner: "tls", "proxy".
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Pipeline:
         self.not_asked = not_asked
         self.parameters = known_parameters(entries)
         self.verbs = known_verbs(entries)
+        self.fulfils = fulfilled(entries)
         self._nodes = {hook: _nodes_of(tree, hook) for hook in HOOKS}
         self._replied = self._told("replied")
         self._reset = self._told("reset")

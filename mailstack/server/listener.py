@@ -48,6 +48,16 @@ class Listener:
         """The name, or the address."""
         return self.name or self.address
 
+    @property
+    def wants(self) -> dict[str, str]:
+        """What somebody in the stack must see to before the banner (`contract.extension.OPENINGS`), and the remedy."""
+        found = {}
+        if self.tls:
+            found["tls"] = 'put tls.TLS("certificate.pem") of mailstack.middleware into the stack'
+        if self.proxy:
+            found["proxy"] = "put proxy.Proxy() of mailstack.middleware into the stack"
+        return found
+
     def bind(self) -> list[socket.socket]:
         """Listening sockets, non-blocking. ConfigError when the address cannot be had."""
         wanted = socket_address(self.address, name="Listener")

@@ -98,8 +98,20 @@ class Server:
         if self._pipeline is None:
             if self.spool is not None:
                 self._check_spool(Path(self.spool))
-            self._pipeline = build(self.stack, rehearsal=self.rehearsal)
+            pipeline = build(self.stack, rehearsal=self.rehearsal)
+            self._check_listeners(pipeline)
+            self._pipeline = pipeline
         return self._pipeline
+
+    def _check_listeners(self, pipeline: Pipeline) -> None:
+        """Nobody is served at a listener that wants what no entry does: that is found now."""
+        for listener in self.listeners:
+            for opening, remedy in listener.wants.items():
+                if opening not in pipeline.fulfils:
+                    problem = f"the listener {listener.label} has {opening}=…, and no entry of the stack sees to it"
+                    error = ConfigError(problem, remedy=remedy)
+                    error.file, error.line = self.origin.file or None, self.origin.line or None
+                    raise error
 
     def _check_spool(self, folder: Path) -> None:
         try:

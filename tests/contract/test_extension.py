@@ -10,9 +10,11 @@ from mailstack import (
     Command,
     ConfigError,
     Limit,
+    Listener,
     Parameter,
     Reply,
     Sender,
+    Server,
     Stack,
     Unless,
     When,
@@ -253,3 +255,37 @@ async def test_a_verb_of_the_core_that_middleware_may_answer_is_listed_once() ->
         words = (await smtp.say("HELP")).lines[0].split()
         assert words.count("VRFY") == 1
         assert words[-1] == "ETRN"
+
+
+# What a listener may rely on.
+
+
+class Opens:
+    def __init__(self, *fulfils: object) -> None:
+        self.fulfils = fulfils
+
+    @hookimpl
+    async def session(self, call_next: CallNext) -> None:
+        await call_next()
+
+
+def test_what_entries_see_to_before_the_banner_is_known_under_conditions_too() -> None:
+    elsewhere = predicate.listener("elsewhere")
+    assert build(Stack(Opens("tls"), When(elsewhere, Opens("proxy")))).fulfils == {"tls", "proxy"}
+    assert build(Stack(Colour())).fulfils == set()
+
+
+@pytest.mark.parametrize("fulfils", ["starttls", 7])
+def test_nothing_else_can_be_fulfilled(fulfils: object) -> None:
+    assert "fulfils is not" in str(refused(Opens(fulfils)))
+
+
+@pytest.mark.parametrize(("fulfils", "starts"), [(("tls", "proxy"), True), (("tls",), False), (("proxy",), False)])
+def test_a_server_needs_an_entry_for_what_its_listeners_want(fulfils: tuple[str, ...], starts: bool) -> None:
+    server = Server(Stack(Opens(*fulfils)), [Listener("127.0.0.1:0", tls=True, proxy="192.0.2.1")])
+    if starts:
+        server.check()
+    else:
+        with pytest.raises(ConfigError, match="no entry of the stack sees to it"):
+            server.check()
+    server.in_memory().check()
