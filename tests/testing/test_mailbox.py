@@ -322,6 +322,19 @@ def test_a_message_may_be_kept_though_its_sender_never_hears_so() -> None:
             mailbox.drop(at="rcpt", kept=True)
 
 
+def test_what_policy_refuses_is_not_kept() -> None:
+    class Full:
+        @hookimpl
+        def queue(self) -> Reply:
+            return Reply(452)
+
+    with Mailbox(Full()) as mailbox:
+        fault = mailbox.drop(kept=True)
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            send(mailbox)
+        assert (refused.value.smtp_code, len(mailbox), fault.struck) == (452, 0, 0)
+
+
 async def test_a_slow_server_answers_late() -> None:
     async with Mailbox() as mailbox:
         mailbox.slow("10m")
@@ -383,6 +396,18 @@ def test_orders_that_make_no_sense_are_refused() -> None:
         mailbox.reject("450 later")
     with pytest.raises(ValueError, match="is no refusal"):
         mailbox.defer("4.5.0 later")
+
+
+async def test_a_transcript_shows_what_was_not_said_to_its_end() -> None:
+    async with Mailbox() as mailbox:
+        stream = await connect(mailbox.address)
+        await stream.receive()
+        await stream.send(b"NOOP\r\nMAIL FR")
+        assert await stream.receive()
+        await stream.close()
+        while "C: (closes)" not in mailbox.transcript:
+            await checkpoint()
+        assert "1 C: MAIL FR\n1 C: (closes)" in mailbox.transcript
 
 
 def test_what_comes_under_tls_is_kept_and_not_shown() -> None:

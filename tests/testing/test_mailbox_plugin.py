@@ -1,9 +1,13 @@
 """The pytest plugin: whoever runs the test, it has its mailbox, and nothing is left when it is over."""
 
+import smtplib
 import subprocess
 import sys
 
 import pytest
+
+from mailstack.services.transport import connect
+from mailstack.testing import Mailbox
 
 pytest_plugins = ["pytester"]
 
@@ -148,8 +152,17 @@ print(*sorted(name for name in sys.modules if name.split(".")[0] in ("mailstack"
     assert output.split() == ["mailstack", "mailstack.testing", "mailstack.testing.plugin"]
 
 
-async def test_here_it_is_too(mailbox: object) -> None:
-    from mailstack.testing import Mailbox
+async def test_here_it_runs_in_the_loop_of_the_test(mailbox: Mailbox) -> None:
+    stream = await connect(mailbox.address)
+    assert (await stream.receive()).startswith(b"220 ")
+    await stream.close()
 
-    assert isinstance(mailbox, Mailbox)
-    assert mailbox.port
+
+def test_here_it_runs_beside_a_test_that_blocks(mailbox: Mailbox) -> None:
+    with smtplib.SMTP(*mailbox.address, timeout=10) as client:
+        assert client.noop()[0] == 250
+
+
+async def test_here_it_runs_beside_a_test_in_a_loop(threaded_mailbox: Mailbox) -> None:
+    with smtplib.SMTP(*threaded_mailbox.address, timeout=10) as client:
+        assert client.noop()[0] == 250
