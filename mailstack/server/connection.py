@@ -346,8 +346,8 @@ class Connection:
     async def input_waits(self, seconds: float) -> bool:
         """Whether the client talks within `seconds`; the asking entry's clock stands still."""
         protocol, watch = self.protocol, self.session.watch
-        if protocol.unread:
-            return True
+        if protocol.unread or seconds <= 0:
+            return protocol.unread
         if watch is not None:
             watch.pause()
         try:
@@ -367,14 +367,22 @@ class Connection:
         before, self._after = self._after, _closing(reply or answers.BROKEN)
         return lambda: setattr(self, "_after", before)
 
-    async def restart(self, client: Peer | None, helo: str | None, user: str | None) -> Reply:
+    def forgive(self, leniency: frozenset[str]) -> Callable[[], None]:
+        """Slips that the protocol reads as what they mean, from now on."""
+        before = self.protocol.leniency
+        self.protocol.leniency = before | leniency
+        return lambda: setattr(self.protocol, "leniency", before)
+
+    async def restart(self, client: Peer | None, server: Peer | None, helo: str | None, user: str | None) -> Reply:
         """The conversation begins anew; the reply of `connect` is due."""
         session, dialog = self.session, self.dialog
+        self.protocol.leniency = frozenset()
         dialog.forget("restart")
         self._end_background()
         self._background = None
         session.forget_stash()
         session.client = client or session.client
+        session.server = server or session.server
         session.helo, session.user = helo, user
         watch, session.watch = session.watch, None  # the chain has clocks of its own
         if watch is not None:
@@ -413,11 +421,11 @@ class Connection:
         raise Hangup("tls")
 
     async def read_line(self, limit: int) -> bytes:
-        end = await self._read_opening("read_line", lambda: self._opening.find(b"\n", 0, limit) + 1, limit)
+        end = await self._read_opening("read_line", lambda: self._opening.find(b"\r\n", 0, limit) + 1, limit)
         if not end:
             raise ValueError(f"the line is longer than {limit} octets")
-        line, self._opening = self._opening[:end], self._opening[end:]
-        return line[:-2] if line.endswith(b"\r\n") else line[:-1]
+        line, self._opening = self._opening[: end - 1], self._opening[end + 1 :]
+        return line
 
     async def read_exactly(self, count: int) -> bytes:
         await self._read_opening("read_exactly", lambda: len(self._opening) >= count, count)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..wire.leniency import known_slips
 from ..wire.reply import Reply
 from .encryption import Encryption
 from .evidence import Evidence, Finding
@@ -84,8 +85,11 @@ class Link(Protocol):
     def proxied(self, client: Peer | None, server: Peer | None) -> None:
         """The two ends as a proxy tells them."""
 
-    async def restart(self, client: Peer | None, helo: str | None, user: str | None) -> Reply:
+    async def restart(self, client: Peer | None, server: Peer | None, helo: str | None, user: str | None) -> Reply:
         """Begin the conversation anew."""
+
+    def forgive(self, leniency: frozenset[str]) -> Callable[[], None]:
+        """Read these slips of the client's as what they mean; returns how to take that back."""
 
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         """End the session after the reply that is due; returns how to take that back."""
@@ -212,7 +216,7 @@ class Session:
         """Whether the client sends something within `seconds`, without consuming it.
 
         Input that is already there counts; the end of file does not: then the session is over (Hangup). The caller's
-        clock stands still meanwhile.
+        clock stands still meanwhile. 0 asks only for what came together with what was read so far.
         """
         return await self._link.input_waits(seconds)
 
@@ -220,13 +224,28 @@ class Session:
         """End the session: the reply that is due goes out, then `reply`, then the connection closes."""
         self.journal.record("closed the session", self._link.close_after(reply))
 
-    async def restart(self, *, client: Peer | None = None, helo: str | None = None, user: str | None = None) -> Reply:
+    def forgive(self, *slips: str) -> None:
+        """Read these slips of the client's as what they mean, besides those of earlier calls: see `wire.leniency`.
+
+        ValueError for one that is not known there. It holds until the end of the session, or a `restart`.
+        """
+        undo = self._link.forgive(known_slips(slips))
+        self.journal.record(f"forgives {', '.join(slips)}", undo)
+
+    async def restart(
+        self,
+        *,
+        client: Peer | None = None,
+        server: Peer | None = None,
+        helo: str | None = None,
+        user: str | None = None,
+    ) -> Reply:
         """Begin anew as if this client had just connected (XCLIENT): returns what `connect` says, to be answered.
 
-        What is not given stays (client) or is forgotten (helo, user). Envelope, stash and background work are gone.
-        Only from `command`.
+        What is not given stays (client, server) or is forgotten (helo, user). Envelope, stash and background work are
+        gone. Only from `command`.
         """
-        return await self._link.restart(client, helo, user)
+        return await self._link.restart(client, server, helo, user)
 
     # Abilities before the banner: in a `session` onion, before `call_next()`. The client's leaving, or its taking
     # longer than `Limits(opening=…)`, is a Hangup. RuntimeError afterwards.
@@ -236,7 +255,7 @@ class Session:
         await self._link.start_tls(context)
 
     async def read_line(self, limit: int) -> bytes:
-        """One line of at most `limit` octets, without its line end (CRLF or LF). ValueError if it is longer."""
+        """One line of at most `limit` octets with its CRLF, which is left out. ValueError if it is longer."""
         return await self._link.read_line(limit)
 
     async def read_exactly(self, count: int) -> bytes:

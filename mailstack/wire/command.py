@@ -35,6 +35,7 @@ __all__ = [
     "Quit",
     "Rcpt",
     "Rset",
+    "decode_xtext",
     "parse_command",
 ]
 
@@ -185,8 +186,8 @@ def _one_of(*choices: str) -> Callable[[str | None], str]:
     return parse
 
 
-def _xtext(value: str | None) -> str:
-    """Decode xtext: printable, UTF-8 only by its octets."""
+def decode_xtext(value: str | None) -> str:
+    """The text behind xtext (RFC 3461 §4): printable, UTF-8 only by its octets. ValueError."""
     if not value or not _XTEXT.fullmatch(value):
         raise ValueError("not xtext")
     return _printable(_XTEXT_OCTET.sub(lambda octet: bytes.fromhex(octet[1].decode()), value.encode()).decode())
@@ -206,7 +207,7 @@ def _ascii(text: str) -> str:
 
 def _envelope_id(value: str | None) -> str:
     """RFC 3461 §4.4."""
-    decoded = _ascii(_xtext(value))
+    decoded = _ascii(decode_xtext(value))
     if len(decoded) > 100:
         raise ValueError("longer than 100 characters")
     return decoded
@@ -214,7 +215,7 @@ def _envelope_id(value: str | None) -> str:
 
 def _submitter(value: str | None) -> Address:
     """AUTH of RFC 4954 §5: who sent it first, as the client claims; null when it does not know."""
-    return Address.parse(_xtext(value))
+    return Address.parse(decode_xtext(value))
 
 
 def _notify(value: str | None) -> frozenset[str]:
@@ -231,7 +232,7 @@ def _original_recipient(value: str | None) -> OriginalRecipient:
     if not semicolon or not _ATOM.fullmatch(kind) or len(address) > 500:
         raise ValueError("not type;address")
     kind = kind.lower()
-    return OriginalRecipient(kind, _utext(address) if kind == "utf-8" else _ascii(_xtext(address)))
+    return OriginalRecipient(kind, _utext(address) if kind == "utf-8" else _ascii(decode_xtext(address)))
 
 
 def _utext(value: str) -> str:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from .body import ChunkDecoder, DataDecoder
 from .command import PARAMETERS, AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Parameter, Quit, Rcpt, Rset
 from .command import parse_command as parse
+from .leniency import read_again
 from .reply import Reply
 
 __all__ = ["NEED_DATA", "Body", "EndOfBody", "Event", "NeedData", "Refused", "ServerProtocol", "State"]
@@ -144,6 +145,7 @@ class ServerProtocol:
             each recipient is up to the caller, who says them.
     line_limit, auth_limit -- octets of a command line, its end included.
     parameters -- the MAIL and RCPT parameters that are understood, the core's and those that middleware brought.
+    leniency -- the slips that are read as what they mean (see `leniency`); none at first.
     """
 
     __slots__ = (
@@ -160,6 +162,7 @@ class ServerProtocol:
         "auth_limit",
         "due",
         "keywords",
+        "leniency",
         "line_limit",
         "lmtp",
         "normalise",
@@ -184,6 +187,7 @@ class ServerProtocol:
         self.parameters = parameters
         self.state = State.GREETING
         self.keywords: Mapping[str, str] = {}
+        self.leniency: frozenset[str] = frozenset()
         self.utf8 = False
         self._legal = LEGAL
         self._buffer = b""
@@ -245,8 +249,11 @@ class ServerProtocol:
         try:
             command = parse(line, self.keywords, self.parameters, self.utf8)
         except CommandError as error:
-            refused = self._unreadable(line, error.reply)
-            return refused._replace(error=error) if error.reply.temporary else refused
+            try:
+                command = read_again(line, error, self.leniency, self.keywords, self.parameters, self.utf8)
+            except CommandError as last:
+                refused = self._unreadable(line, last.reply)
+                return refused._replace(error=last) if last.reply.temporary else refused
         kind = type(command)
         if kind is Command and _foreign(line):
             return self._unreadable(line, _NO_WEB)

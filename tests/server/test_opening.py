@@ -108,7 +108,8 @@ async def test_exactly_so_many_octets_are_read() -> None:
         assert await smtp.reply() == 250
 
 
-async def test_a_line_that_is_too_long_is_a_value_error_and_nothing_more_is_read() -> None:
+@pytest.mark.parametrize("octets", [b"123456789\r\n", b"12\n4567\n9\r\n", b"1234567\r\n"])
+async def test_a_line_that_is_too_long_is_a_value_error_and_nothing_more_is_read(octets: bytes) -> None:
     problems: list[str] = []
 
     class Strict:
@@ -119,7 +120,7 @@ async def test_a_line_that_is_too_long_is_a_value_error_and_nothing_more_is_read
             problems.append(str(raised.value))
 
     async with Dialog(Strict()) as smtp:
-        await smtp.send(b"123456789\r\n")
+        await smtp.send(octets)
         await smtp.finished()
         assert problems
 
@@ -145,7 +146,9 @@ class Xclient:
     async def command(self, session: Session, command: Command) -> Reply | None:
         if command.verb != "XCLIENT":
             return None
-        return await session.restart(client=Peer(command.argument, 99), helo="given.example", user="anna")
+        session.forgive("brackets")
+        client, server = Peer(command.argument, 99), Peer("203.0.113.1", 25)
+        return await session.restart(client=client, server=server, helo="given.example", user="anna")
 
     @hookimpl
     def reset(self, transaction: Transaction, why: str) -> None:
@@ -161,10 +164,12 @@ async def test_a_conversation_begins_anew_for_another_client() -> None:
         assert xclient.connects == ["192.0.2.1", "203.0.113.5"]
         assert xclient.ended == ["restart"]
         assert smtp.session.client.host == "203.0.113.5"
+        assert str(smtp.session.server) == "203.0.113.1:25"
         assert smtp.session.helo == "given.example"
         assert smtp.session.user == "anna"
         assert await smtp.say("MAIL FROM:<a@example.org>") == 503
         assert await smtp.say("EHLO client.example") == 250
+        assert await smtp.say("MAIL FROM:a@example.org") == 501  # what was forgiven is forgotten
         assert await smtp.say("MAIL FROM:<a@example.org>") == 250
 
 
