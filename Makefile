@@ -25,7 +25,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 run: .venv/.runs ## start the quickstart server (SERVER=conf/mx.py for another)
-	$(BIN)/mailstack serve $(SERVER)
+	$(BIN)/mailstack serve --as-root $(SERVER)
 
 test: .venv/.installed ## the tests (TESTS="tests/wire -k reply", SLOW=1 for the slow ones too, COVERAGE=1 to measure)
 	$(BIN)/python -m pytest -q -n $(JOBS) $(if $(SLOW),,-m "not slow") $(if $(COVERAGE),--cov --cov-report=) $(TESTS)

@@ -36,7 +36,7 @@ def plugins(name: str | None, folder: str | None, as_json: bool) -> None:
     if as_json:
         _print_json(found)
     else:
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)  # a pipe cuts nothing off
         if name is None:
             _print_table(console, found)
         else:

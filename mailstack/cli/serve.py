@@ -26,7 +26,13 @@ from .failure import told
     show_default=True,
     help="auto is console on a terminal, else logfmt.",
 )
-def serve(source: str, backend: str, log_level: str, log_format: str) -> None:
+@click.option(
+    "--as-root",
+    is_flag=True,
+    envvar="MAILSTACK_AS_ROOT",
+    help="Serve with root's rights where the configuration names no user.",
+)
+def serve(source: str, backend: str, log_level: str, log_format: str, as_root: bool) -> None:
     """Run the server that SOURCE describes, until SIGTERM or SIGINT.
 
     It logs to stderr. The first signal stops it in good order: who is idle hears 421, what runs is finished. A second
@@ -35,6 +41,7 @@ def serve(source: str, backend: str, log_level: str, log_format: str) -> None:
     from .. import log
     from ..config import load
     from ..option import ConfigError
+    from ..server.privileges import name_process
     from .audit import gaps
 
     with told():
@@ -44,7 +51,8 @@ def serve(source: str, backend: str, log_level: str, log_format: str) -> None:
         for warning in [*pipeline.warnings, *gaps(pipeline)]:
             log.warning("configuration", warning=warning)
         try:
-            server.run(backend)
+            name_process(f"mailstack: {source}")
+            server.run(backend, as_root=as_root)
         except ConfigError as error:
             if error.file is None:
                 error.file, error.line = server.origin.file, server.origin.line

@@ -25,6 +25,7 @@ class Listener:
     tls -- TLS from the first octet (RFC 8314): the middleware `tls` makes the handshake.
     proxy -- the networks of the proxies in front ("192.0.2.0/24", or several): who connects from there must begin with
         a PROXY header, and nobody else is served. The middleware `proxy` reads it.
+    mode -- the permissions of a UNIX socket; default 0o600: its owner alone may connect.
     """
 
     address: str
@@ -32,6 +33,7 @@ class Listener:
     lmtp: bool = field(default=False, kw_only=True)
     tls: bool = field(default=False, kw_only=True)
     proxy: Any = field(default=(), kw_only=True)
+    mode: int = field(default=0o600, kw_only=True)
 
     def __post_init__(self) -> None:
         wanted = socket_address(self.address, name="Listener")
@@ -62,7 +64,7 @@ class Listener:
         """Listening sockets, non-blocking. ConfigError when the address cannot be had."""
         wanted = socket_address(self.address, name="Listener")
         try:
-            return [_bind_unix(wanted.path)] if wanted.path is not None else _bind_tcp(wanted)
+            return [_bind_unix(wanted.path, self.mode)] if wanted.path is not None else _bind_tcp(wanted)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {self.address}: {error.strerror or error}", remedy=_remedy(error)
@@ -106,12 +108,13 @@ def _listening(family: int, address: object) -> socket.socket:
     return each
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_unix(path: str, mode: int) -> socket.socket:
     _remove_stale(path)
     each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         each.setblocking(False)
         each.bind(path)
+        os.chmod(path, mode)
         each.listen(BACKLOG)
     except OSError:
         each.close()

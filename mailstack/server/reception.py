@@ -226,7 +226,10 @@ class Reception:
         if not session.lmtp and verdicts.given(recipients):
             reply = verdicts.one(reply, recipients)
         if log.enabled("info"):
-            self._log(message, transaction, reply)
+            try:
+                self._log(message, transaction, reply)
+            except Exception as error:  # the message is taken: no other answer may be given now
+                log.exception("fault", error=error, session=session.id, who="core", phase="queue")
         return reply
 
     def _weigh(self, reply: Reply, recipients: list[Recipient]) -> Reply:
@@ -242,11 +245,14 @@ class Reception:
 
         reply -- what `end` gave. A refusal of the whole is everybody's.
         """
-        each = verdicts.each(reply, self._recipients) if self._own else [reply] * len(self._recipients)
+        each = verdicts.each(reply, self._recipients) if self._own else self._same(reply)
         if any(one.close for one in each):
             each = [replace(one, close=False) for one in each]
             each[-1] = replace(each[-1], close=True)
         return each
+
+    def _same(self, reply: Reply) -> list[Reply]:
+        return [reply] * verdicts.named(self._recipients)
 
     def _log(self, message: Message, transaction: Transaction, reply: Reply) -> None:
         session = self._connection.session

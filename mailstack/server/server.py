@@ -10,6 +10,7 @@ async with server:                # or inside an application, on its loop, async
 from __future__ import annotations
 
 import copy
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from ..services import transport
 from ..services.transport import BrokenStream, RawStream
 from ..session.session import IPNetwork, Session
 from ..session.spool import SpoolFolder, check_private
+from . import privileges
 from .answers import TOO_MANY_CONNECTIONS
 from .backend import run
 from .connection import Connection
@@ -51,6 +53,9 @@ class Server:
         as bytes, or None for no field. Default: RFC 5321 §4.4.
     limits -- what a client may take.
     spool -- the folder for messages in transit, made if missing (0700); default: a private temporary one.
+    user, group -- who `run()` serves as, once the addresses are bound: names. It keeps all groups of the user. Without
+        it, `run()` refuses to serve as root unless told to.
+    pid_file -- where `run()` writes its process id, and holds a lock.
     normalise -- True makes bare CR and LF in messages CRLF and drops NUL, where the default refuses them.
 
     `origin` is the line that made it. Raises ConfigError for anything that makes no sense; the stack is checked when
@@ -67,6 +72,9 @@ class Server:
         received: Received | None = None,
         limits: Limits | None = None,
         spool: str | None = None,
+        user: str | None = None,
+        group: str | None = None,
+        pid_file: str | None = None,
         normalise: bool = False,
     ) -> None:
         if not isinstance(stack, Stack):
@@ -84,9 +92,13 @@ class Server:
         self.received = received
         self.limits = limits or Limits()
         self.spool = spool
+        self.user = user
+        self.group = group
+        self.pid_file = pid_file
         self.normalise = normalise
         self.rehearsal = False  # sessions that did not happen: set by who simulates, before the start
         self.addresses: list[tuple[str, int] | str] = []
+        self._account: privileges.Account | None = None
         self._pipeline: Pipeline | None = None
         self._house: House | None = None
         self._stopped: anyio.Event | None = None
@@ -187,9 +199,18 @@ class Server:
 
     # As a process of its own.
 
-    def run(self, backend: str = "auto") -> None:
-        """Serve until SIGTERM or SIGINT. backend -- "auto" (uvloop where installed), "asyncio", "uvloop", "trio"."""
-        run(self._run, backend)
+    def run(self, backend: str = "auto", *, as_root: bool = False) -> None:
+        """Serve until SIGTERM or SIGINT. backend -- "auto" (uvloop where installed), "asyncio", "uvloop", "trio".
+
+        as_root -- serve with root's rights when there is no `user`; MAILSTACK_AS_ROOT in the environment does it too.
+        """
+        if self.user is None:
+            privileges.must_not_be_root(as_root)
+        else:
+            self._account = privileges.account(self.user, self.group)
+        os.umask(privileges.UMASK)
+        with privileges.pid_file(None if self.pid_file is None else Path(self.pid_file)):
+            run(self._run, backend)
 
     async def _run(self) -> None:
         failure: Exception | None = None
@@ -219,6 +240,29 @@ class Server:
         pipeline = self.check()
         self._stopped = anyio.Event()
         limits = self.limits
+        sockets, owners = self._bind()
+        try:
+            self._give_up_root()
+            await self._live(pipeline, limits, sockets, owners, task_status)
+        finally:
+            for each in sockets:
+                each.close()
+
+    def _give_up_root(self) -> None:
+        """The addresses are bound; from here on nobody needs root's rights."""
+        if self._account is not None:
+            if self.spool is not None:
+                self._account.take_over(Path(self.spool))
+            self._account.become()
+
+    async def _live(
+        self,
+        pipeline: Pipeline,
+        limits: Limits,
+        sockets: list[socket.socket],
+        owners: list[Listener],
+        task_status: TaskStatus[None],
+    ) -> None:
         folder = SpoolFolder(self.spool, memory_each=int(limits.memory_each), memory_total=int(limits.memory_total))
         with folder:
             self._house = House(
@@ -233,7 +277,7 @@ class Server:
             )
 
             async def live(_: Any) -> None:
-                await self._serve(task_status)
+                await self._serve(sockets, owners, task_status)
 
             try:
                 await pipeline.life("lifespan", live)(self)
@@ -243,11 +287,10 @@ class Server:
                 self.addresses = []
                 self._house.group = None
 
-    async def _serve(self, task_status: TaskStatus[None]) -> None:
+    async def _serve(self, sockets: list[socket.socket], owners: list[Listener], task_status: TaskStatus[None]) -> None:
         house, stopped = self._house, self._stopped
         assert house is not None
         assert stopped is not None
-        sockets, owners = self._bind()
 
         async def accept(stream: RawStream, index: int) -> None:
             if not house.closing:

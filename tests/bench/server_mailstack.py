@@ -30,7 +30,7 @@ def main() -> None:
     stack = Stack(*cheap(options.entries), Vouch(), discard.Discard())
     listeners = [Listener(f"127.0.0.1:{port}")]
     server = Server(stack, listeners, hostname="bench.example", limits=Limits(connections=CONNECTIONS))
-    server.run(backend=options.backend)
+    server.run(backend=options.backend, as_root=True)
 
 
 if __name__ == "__main__":

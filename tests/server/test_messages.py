@@ -2,8 +2,8 @@
 
 import pytest
 
-from mailstack import Message, Session, Transaction
-from mailstack.testing.dialog import Collect, Vouch
+from mailstack import Message, Session, Transaction, log
+from mailstack.testing.dialog import Collect, Dialog, Vouch
 
 from .kit import client, on, serving
 
@@ -98,3 +98,17 @@ async def test_a_message_that_might_have_become_a_header_field_is_kept_as_its_bo
         await smtp.send(b"BDAT %d LAST\r\n" % len(body) + body)
         assert (await smtp.reply()).startswith("250 ")
     assert end.messages[0].content.endswith(b"\r\n\r\n" + body)
+
+
+async def test_a_log_line_that_cannot_be_written_does_not_take_back_a_250(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: str, **facts: object) -> None:
+        if event == "message":
+            raise LookupError("no codec for it")
+
+    monkeypatch.setattr(log, "info", broken)
+    with caplog.at_level("INFO", logger="mailstack"):
+        async with Dialog(Vouch()) as smtp:
+            assert await smtp.message("a@example.org", "b@example.org") == 250
+            assert len(smtp.messages) == 1
