@@ -13,6 +13,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from anyio import CancelScope, move_on_after
@@ -59,6 +60,7 @@ class Connection:
         "_opening",
         "_reads",
         "_scope",
+        "_speaks_for_another",
         "_talks",
         "_waiting",
         "dialog",
@@ -113,6 +115,7 @@ class Connection:
         self._talks = False
         self._opening = b""  # read before the banner, and not consumed yet
         self._introduced = not proxy  # whether the proxy in front has said for whom it speaks
+        self._speaks_for_another = False  # whether the conversation was begun anew for somebody else
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
@@ -166,6 +169,7 @@ class Connection:
                 commands=session.command_count,
                 errors=session.error_count,
                 messages=self.messages,
+                tls=session.encryption and str(session.encryption),
                 seconds=round(time.monotonic() - session.started, 3),
                 end=self.why,
             )
@@ -384,6 +388,9 @@ class Connection:
         session.client = client or session.client
         session.server = server or session.server
         session.helo, session.user = helo, user
+        self._speaks_for_another = True
+        if session.encryption is not None:
+            session.encryption = replace(session.encryption, certificate=None, names=())
         watch, session.watch = session.watch, None  # the chain has clocks of its own
         if watch is not None:
             watch.pause()
@@ -412,13 +419,17 @@ class Connection:
                 failure = error.strerror or str(error)
             else:
                 self.session.secure = True
-                self.session.encryption = Encryption(
-                    stream.version, stream.cipher, stream.bits, stream.server_name, stream.certificate
-                )
+                self.session.encryption = self._encryption(stream)
                 return
         log.info("handshake failed", session=self.session.id, client=str(self.session.client), reason=failure)
         self.stream.abort()
         raise Hangup("tls")
+
+    def _encryption(self, stream: tls.TLSStream) -> Encryption:
+        """Who speaks for another shows a certificate of its own, which proves nothing of that other."""
+        facts = stream.version, stream.cipher, stream.bits, stream.server_name
+        certificate = None if self._speaks_for_another else stream.certificate
+        return Encryption(*facts) if certificate is None else Encryption(*facts, certificate, stream.names)
 
     async def read_line(self, limit: int) -> bytes:
         end = await self._read_opening("read_line", lambda: self._opening.find(b"\r\n", 0, limit) + 1, limit)

@@ -224,6 +224,17 @@ class Session:
         """End the session: the reply that is due goes out, then `reply`, then the connection closes."""
         self.journal.record("closed the session", self._link.close_after(reply))
 
+    def identify(self, user: str) -> None:
+        """The client's certificate shows that it is `user`: for who asked for it in the handshake and had it checked.
+
+        Who has logged in stays who it is. It holds until STARTTLS or `restart`. RuntimeError without a certificate.
+        """
+        if self.encryption is None or self.encryption.certificate is None:
+            raise RuntimeError("identify is for clients that have shown a certificate")
+        if self.user is None:
+            self.user = user
+            self.journal.record("identified", lambda: setattr(self, "user", None), user)
+
     def forgive(self, *slips: str) -> None:
         """Read these slips of the client's as what they mean, besides those of earlier calls: see `wire.leniency`.
 

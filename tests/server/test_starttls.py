@@ -11,14 +11,14 @@ from contextlib import suppress
 
 import pytest
 
-from mailstack import Limits, Reply, hookimpl
+from mailstack import Limits, Observe, Reply, hookimpl
 from mailstack.contract.hookspec import CallNext
 from mailstack.services.transport.tls import HandshakeFailed
-from mailstack.session.session import Session
+from mailstack.session.session import Peer, Session
 from mailstack.session.transaction import Recipient, Transaction
 from mailstack.testing import Dialog
 from mailstack.wire.command import Command
-from tests.tls import client_context, server_context
+from tests.tls import asking_context, client_context, server_context
 
 
 class Tls:
@@ -215,3 +215,97 @@ async def test_no_handshake_by_hand_once_the_conversation_runs() -> None:
         await smtp.say("EHLO client.example")
         assert await smtp.say("MAIL FROM:<a@example.org>") == 451
         assert any("start_tls is for" in finding.detail for finding in smtp.evidence)
+
+
+# Whose certificate it is.
+
+
+class Asks:
+    """Wants a certificate, and takes the client for whom it names."""
+
+    @hookimpl
+    async def command(self, session: Session, command: Command) -> Reply | None:
+        if command.verb == "STARTTLS":
+            return Reply(220, "go ahead", start_tls=asking_context())
+        if command.verb == "XFOR":
+            return await session.restart(client=Peer("203.0.113.9", 1))
+        return None
+
+
+class Knows:
+    @hookimpl
+    def ehlo(self, session: Session) -> None:
+        if session.encryption is not None and session.encryption.certificate is not None:
+            names = dict(session.encryption.names)
+            session.identify(names["email"])
+
+
+async def test_the_certificate_says_who_the_client_is() -> None:
+    async with Dialog(Asks(), Knows(), Vouch()) as smtp:
+        await smtp.say("EHLO client.example")
+        assert await smtp.say("STARTTLS") == 220
+        await smtp.start_tls(client_context("alice@example.org"))
+        await smtp.say("EHLO client.example")
+        assert smtp.session.user == "alice@example.org"
+        encryption = smtp.session.encryption
+        assert encryption is not None
+        assert len(encryption.fingerprint or "") == 64
+        assert ("commonName", "alice@example.org") in encryption.names
+        smtp.session.identify("mallory@example.org")
+        assert smtp.session.user == "alice@example.org"
+
+
+async def test_who_speaks_for_another_shows_no_certificate_of_that_other() -> None:
+    async with Dialog(Asks(), Knows(), Vouch()) as smtp:
+        await smtp.say("EHLO client.example")
+        assert await smtp.say("STARTTLS") == 220
+        await smtp.start_tls(client_context("proxy@example.org"))
+        await smtp.say("EHLO proxy.example")
+        assert smtp.session.user == "proxy@example.org"
+        assert await smtp.say("XFOR") == 220
+        assert smtp.session.encryption is not None
+        assert smtp.session.encryption.fingerprint is None
+        await smtp.say("EHLO client.example")
+        assert smtp.session.user is None
+
+
+async def test_a_later_handshake_of_who_speaks_for_another_proves_nothing_either() -> None:
+    async with Dialog(Asks(), Knows(), Vouch()) as smtp:
+        assert await smtp.say("XFOR") == 220
+        await smtp.say("EHLO client.example")
+        assert await smtp.say("STARTTLS") == 220
+        await smtp.start_tls(client_context("proxy@example.org"))
+        await smtp.say("EHLO client.example")
+        assert smtp.session.user is None
+        assert smtp.session.secure
+
+
+async def test_an_observed_entry_identifies_nobody() -> None:
+    async with Dialog(Asks(), Observe(Knows()), Vouch()) as smtp:
+        await smtp.say("EHLO client.example")
+        assert await smtp.say("STARTTLS") == 220
+        await smtp.start_tls(client_context("alice@example.org"))
+        await smtp.say("EHLO client.example")
+        assert smtp.session.user is None
+
+
+async def test_without_a_certificate_nobody_can_be_identified() -> None:
+    async with Dialog(Tls(), Vouch()) as smtp:
+        with pytest.raises(RuntimeError):
+            smtp.session.identify("alice@example.org")
+        await smtp.say("EHLO client.example")
+        assert await smtp.say("STARTTLS") == 220
+        await smtp.start_tls(client_context())
+        with pytest.raises(RuntimeError):
+            smtp.session.identify("alice@example.org")
+
+
+async def test_the_line_of_the_connection_tells_the_encryption(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mailstack")
+    async with Dialog(Tls()) as smtp:
+        await smtp.say("EHLO client.example")
+        assert await smtp.say("STARTTLS") == 220
+        await smtp.start_tls(client_context())
+        await smtp.say("QUIT")
+        await smtp.finished()
+    assert "tls=TLSv1.3 TLS_" in caplog.text or 'tls="TLSv1.3 TLS_' in caplog.text
