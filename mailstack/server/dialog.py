@@ -93,7 +93,7 @@ class Dialog:
         session, house = connection.session, connection.house
         transaction = session.transaction
         assert transaction is not None
-        if len(transaction.recipients) >= house.limits.recipients:
+        if transaction.named >= house.limits.recipients:
             self._answer("rcpt", command, answers.TOO_MANY_RECIPIENTS)
             return
         recipient = Recipient(command.recipient, command.parameters, session.journal)
@@ -106,9 +106,23 @@ class Dialog:
             reply = answers.RELAYING_DENIED
         elif reply.code >= 500 and recipient.given.postmaster and reply is not REJECT:
             reply = self._overrule(reply)
-        if reply.code < 400:
+        if reply.code < 400 and recipient.expansion:
+            reply = self._expand(transaction, recipient, reply)
+        elif reply.code < 400:
+            recipient.settled = True
             transaction.recipients.append(recipient)
+            transaction.named += 1
         self._answer("rcpt", command, reply)
+
+    def _expand(self, transaction: Transaction, recipient: Recipient, reply: Reply) -> Reply:
+        """One RCPT that became several. A client could make much of little by them, so all together have a limit."""
+        together = (recipient, *recipient.expansion)
+        if len(transaction.recipients) + len(together) > self.connection.house.limits.expanded:
+            return answers.TOO_MANY_RECIPIENTS
+        recipient.settled = True
+        transaction.recipients.extend(together)
+        transaction.named += 1
+        return reply
 
     def _overrule(self, reply: Reply) -> Reply:
         """postmaster is always heard: only limits, syntax and faults may refuse it."""

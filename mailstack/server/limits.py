@@ -17,6 +17,7 @@ class Limits:
     command_line, auth_line -- octets of a command line, end included (RFC 5321 §4.5.3.1.4 asks for 512 and more).
     header_line, header_section -- octets; received_fields -- more Received fields than this are a loop.
     recipients -- per message; the next ones hear 452 (RFC 5321 §4.5.3.1.10).
+    expanded -- the same, after aliases have made several of one.
     message_size -- octets; announced with SIZE (RFC 1870).
     errors -- permanent refusals until 421, counted anew after each message that was taken.
     idle -- seconds without a complete command, or without an octet of a body. session -- seconds in all.
@@ -35,6 +36,7 @@ class Limits:
     header_section: int | str = "256 KiB"
     received_fields: int = 100
     recipients: int = 1000
+    expanded: int = 2000
     message_size: int | str = "50 MiB"
     errors: int = 20
     idle: float | str = "5m"
@@ -67,4 +69,4 @@ _DURATIONS = frozenset({"idle", "session", "opening", "data_grace", "envelope", 
 _SIZES = frozenset({"header_line", "header_section", "message_size", "memory_each", "memory_total"})
 _SHORTEST = {"sweep": 0.01}  # or the sweeper would do nothing else
 # RFC 5321 §4.5.3.1: what every server must take.
-_LEAST = {"command_line": 512, "auth_line": 512, "recipients": 100, "errors": 1, "connections": 1}
+_LEAST = {"command_line": 512, "auth_line": 512, "recipients": 100, "expanded": 100, "errors": 1, "connections": 1}

@@ -22,9 +22,32 @@ def given(recipients: Iterable[Recipient]) -> bool:
     return False
 
 
+def named(recipients: Iterable[Recipient]) -> int:
+    """How many of them the client has named; an alias that became several is one."""
+    return len({id(recipient.expanded_from or recipient) for recipient in recipients})
+
+
 def each(reply: Reply, recipients: Iterable[Recipient]) -> list[Reply]:
-    """Everybody's own verdict, or the common reply."""
-    return [reply if recipient.verdict is None else recipient.verdict for recipient in recipients]
+    """The reply for each recipient that the client has named: its own verdict, or the common one.
+
+    For one that became several it is the worst of theirs. One permanent refusal among them is that: the client cannot
+    try them one by one, and who has the message already would get it again at each try.
+    """
+    replies: dict[int, Reply] = {}
+    for recipient in recipients:
+        key = id(recipient.expanded_from or recipient)
+        verdict = reply if recipient.verdict is None else recipient.verdict
+        replies[key] = _worse(replies[key], verdict) if key in replies else verdict
+    return list(replies.values())
+
+
+def _worse(one: Reply, other: Reply) -> Reply:
+    """A temporary refusal is worse than a permanent one: it leaves hope for those who do not have the message."""
+    return other if _badness(other) > _badness(one) else one
+
+
+def _badness(reply: Reply) -> int:
+    return 2 if reply.temporary else 1 if reply.refused else 0
 
 
 def one(reply: Reply, recipients: Sequence[Recipient]) -> Reply:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..wire.address import Address
 from ..wire.reply import Reply
 from .journal import Journal
 from .message import Message
 from .stash import Stash
+
+EXPANSION: Final = 100  # addresses that one recipient may become
 
 
 class Sender:
@@ -68,9 +70,22 @@ class Recipient:
     parameters -- the typed RCPT parameters: NOTIFY, ORCPT, …
     accepted -- whether somebody vouched for it.
     verdict -- its own reply to the message, or None: `answer()`.
+    expansion -- the recipients beside it that `expand()` made of the same RCPT.
+    expanded_from -- the recipient whose expansion this one is, or None.
+    settled -- whether RCPT was accepted: it cannot become several any more.
     """
 
-    __slots__ = ("_journal", "accepted", "address", "given", "parameters", "verdict")
+    __slots__ = (
+        "_journal",
+        "accepted",
+        "address",
+        "expanded_from",
+        "expansion",
+        "given",
+        "parameters",
+        "settled",
+        "verdict",
+    )
 
     def __init__(self, address: Address, parameters: Mapping[str, Any], journal: Journal) -> None:
         self.address = address
@@ -78,6 +93,9 @@ class Recipient:
         self.parameters = parameters
         self.accepted = False
         self.verdict: Reply | None = None
+        self.expansion: tuple[Recipient, ...] = ()
+        self.expanded_from: Recipient | None = None
+        self.settled = False
         self._journal = journal
 
     def accept(self) -> None:
@@ -91,6 +109,32 @@ class Recipient:
         before = self.address
         self.address = address
         self._journal.record(f"rewrote the recipient to <{address}>", lambda: setattr(self, "address", before))
+
+    def expand(self, addresses: Iterable[Address]) -> None:
+        """Deliver to all of these (an alias, a list). In `rcpt` alone: RuntimeError later.
+
+        The first takes the place of `address`; each other one becomes a recipient beside it when RCPT is accepted, and
+        needs no vouch of its own. The client has named one recipient and hears one reply: to RCPT, and in LMTP at the
+        end of the data, where it is the worst of theirs. ValueError for no address, or more than `EXPANSION`.
+        """
+        if self.settled:
+            raise RuntimeError("a recipient becomes several in `rcpt` alone")
+        several = tuple(dict.fromkeys(addresses))
+        if not 0 < len(several) <= EXPANSION:
+            raise ValueError(f"{len(several)} addresses: one recipient becomes at least 1 and at most {EXPANSION}")
+        before = self.address, self.expansion
+        self.address = several[0]
+        self.expansion = tuple(self._beside(address) for address in several[1:])
+        words = ", ".join(f"<{address}>" for address in several)
+        self._journal.record(f"expanded the recipient to {words}", lambda: self._put_back(*before))
+
+    def _beside(self, address: Address) -> Recipient:
+        other = Recipient(address, self.parameters, self._journal)
+        other.given, other.accepted, other.expanded_from = self.given, True, self
+        return other
+
+    def _put_back(self, address: Address, expansion: tuple[Recipient, ...]) -> None:
+        self.address, self.expansion = address, expansion
 
     def answer(self, reply: Reply) -> None:
         """The verdict on the message for this recipient alone: 2xx, 4xx or 5xx, ValueError for 3xx.
@@ -148,17 +192,30 @@ class Transaction:
     """What is known of one message.
 
     id -- the queue id.
-    recipients -- those that were accepted, in the order of their RCPT.
+    recipients -- those that were accepted, in the order of their RCPT, each with its expansion behind it.
+    named -- how many RCPT were accepted.
     message -- None until the header section is complete.
     stash -- private storage of plugins, gone with the transaction.
     """
 
-    __slots__ = ("_files", "_journal", "_results", "_spool_folder", "_stash", "id", "message", "recipients", "sender")
+    __slots__ = (
+        "_files",
+        "_journal",
+        "_results",
+        "_spool_folder",
+        "_stash",
+        "id",
+        "message",
+        "named",
+        "recipients",
+        "sender",
+    )
 
     def __init__(self, id: str, sender: Sender, journal: Journal, spool_folder: Path | None = None) -> None:
         self.id = id
         self.sender = sender
         self.recipients: list[Recipient] = []
+        self.named = 0
         self.message: Message | None = None
         self._journal = journal
         self._stash: Stash | None = None

@@ -94,7 +94,7 @@ def everything_of(session: Session) -> object:
     assert message is not None
     return (
         str(transaction.sender),
-        [(str(each), each.accepted, each.verdict) for each in transaction.recipients],
+        [(str(each), each.accepted, each.verdict, len(each.expansion)) for each in transaction.recipients],
         message.header.raw,
         list(transaction.results),
     )
@@ -104,6 +104,10 @@ CHANGES: list[Any] = [
     ("rewrote the sender", lambda t: t.sender.rewrite(Address.parse("new@example.org"))),
     ("vouched for", lambda t: t.recipients[0].accept()),
     ("rewrote the recipient", lambda t: t.recipients[0].rewrite(Address.parse("new@example.org"))),
+    (
+        "expanded the recipient to <x@example.org>, <y@example.org>",
+        lambda t: t.recipients[0].expand([Address.parse("x@example.org"), Address.parse("y@example.org")]),
+    ),
     ("answered 550", lambda t: t.recipients[0].answer(Reply(550, "no"))),
     ("added X-New", lambda t: t.message.add_header("X-New", "value")),
     ("appended X-New", lambda t: t.message.append_header("X-New", "value")),
@@ -174,6 +178,25 @@ def test_a_rewritten_address_leaves_what_the_client_said() -> None:
         each.rewrite(Address.parse("new@example.net"))
         assert str(each) == str(each.address) == "new@example.net"
         assert each.given is given
+
+
+def test_one_recipient_becomes_several_which_share_what_the_client_said() -> None:
+    recipient = make_recipient("list@example.org")
+    ann, bob = (Address.parse(f"{name}@example.net") for name in ("ann", "bob"))
+    recipient.expand([ann, bob, ann])
+    [other] = recipient.expansion
+    assert (recipient.address, other.address) == (ann, bob)
+    assert str(recipient.given) == str(other.given) == "list@example.org"
+    assert (recipient.expanded_from, other.expanded_from) == (None, recipient)
+    assert (recipient.accepted, other.accepted) == (False, True)
+
+
+@pytest.mark.parametrize("number", [0, 101])
+def test_one_recipient_becomes_neither_nobody_nor_a_crowd(number: int) -> None:
+    recipient = make_recipient("list@example.org")
+    with pytest.raises(ValueError, match="at least 1 and at most 100"):
+        recipient.expand(Address(str(index), "example.org") for index in range(number))
+    assert str(recipient) == "list@example.org"
 
 
 # EHLO keywords.
