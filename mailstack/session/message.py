@@ -7,6 +7,7 @@ reads the message (`blocks`, `chunks`, `read`) sees it with the edits.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 from ..wire.header import Header
 from .journal import Journal
@@ -104,13 +105,15 @@ class Message:
     async def chunks(self, size: int = PIECE) -> AsyncIterator[bytes]:
         """The message in pieces."""
         yield self._opening()
-        async for chunk in self._spool.chunks(size):
-            yield chunk
+        async with aclosing(self._spool.chunks(size)) as chunks:  # who stops reading early leaves nothing open
+            async for chunk in chunks:
+                yield chunk
 
     async def body_chunks(self, size: int = PIECE) -> AsyncIterator[bytes]:
         """The body alone, in pieces."""
-        async for chunk in self._spool.chunks(size):
-            yield chunk
+        async with aclosing(self._spool.chunks(size)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def read(self) -> bytes:
         """The whole message as one piece, CRLF line ends. For messages that fit in memory."""

@@ -17,7 +17,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -226,7 +226,7 @@ class Spool:
         for start in range(0, len(held), size):
             yield held[start : start + size]
 
-    async def chunks(self, size: int = PIECE) -> AsyncIterator[bytes]:
+    async def chunks(self, size: int = PIECE) -> AsyncGenerator[bytes, None]:
         """The octets in pieces, read in a worker thread where there is a file."""
         blocks = self.blocks(size)
         try:

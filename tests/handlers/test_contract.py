@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from mailstack import handlers
-from mailstack.handlers import discard, maildir
+from mailstack.handlers import discard, forward, lmtp, maildir
 from mailstack.testing.contract import CONTRACT_CHECKS, Check
 
 MAKE: dict[str, Callable[[Path], object]] = {
     "discard": lambda folder: discard.Discard(),
+    "forward": lambda folder: forward.Forward("unix:/nowhere"),
+    "forward that asks": lambda folder: forward.Forward("unix:/nowhere", ask_recipients=True, vouch=True, single=True),
+    "lmtp": lambda folder: lmtp.Lmtp("unix:/nowhere"),
     "maildir": lambda folder: maildir.Maildir(folder),
     "maildir for each": lambda folder: maildir.Maildir(folder / "{domain}" / "{local}"),
 }

@@ -190,18 +190,34 @@ class Client:
 
         ValueError without a recipient. Unsupported, Disconnected; what `content` raises aborts the connection.
         """
+        data: list[AnyCommand] = [] if self._by_chunks(envelope.mail) else [Data()]
+        await self._open(envelope, content, data)
+        try:
+            return await self._deliver(envelope.mail, content)
+        except Disconnected as error:
+            raise self._explained(error) from error.__cause__
+
+    async def begin(self, envelope: Envelope, content: Content) -> tuple[Reply, ...]:
+        """MAIL and all RCPT in as few round trips as may be: the reply to each RCPT, or that to MAIL if refused.
+
+        For who sends the message to all recipients or to none: `data` follows, or nothing. Raises as `transact`.
+        """
+        await self._open(envelope, content, [])
+        assert self._mail_reply is not None
+        mail = self._mail_reply
+        return tuple(mail if reply is None else reply for _, reply in self._rcpts)
+
+    async def _open(self, envelope: Envelope, content: Content, then: list[AnyCommand]) -> None:
         if not envelope.recipients:
             raise ValueError("a message without recipients")
         mail, rcpts = envelope.mail, envelope.recipients
         said = await adapt(mail, rcpts, content, self._offered)
         reset: list[AnyCommand] = [Rset()] if self._exchange.protocol.state is ClientState.MAIL else []
-        data: list[AnyCommand] = [] if self._by_chunks(mail) else [Data()]
         self._forget()
         self._mail = mail
         self._rcpts = [(rcpt, None) for rcpt in rcpts]
         try:
-            await self._ask_all([*reset, said, *rcpts, *data])
-            return await self._deliver(mail, content)
+            await self._ask_all([*reset, said, *rcpts, *then])
         except Disconnected as error:
             raise self._explained(error) from error.__cause__
 

@@ -1,0 +1,132 @@
+"""forward: pass each message on to another mail server by SMTP, and answer what that server answers.
+
+    forward.Forward("127.0.0.1:10025")
+    forward.Forward("192.0.2.25", "[2001:db8::1]:25")                       # the second when the first is not there
+    forward.Forward("192.0.2.25:25", "192.0.2.26:25", policy="rotate")
+    forward.Forward("192.0.2.25:25", ask_recipients=True)                   # it knows who exists
+
+There is no queue here: the client waits while the next server takes the message, and 250 means that it has. Connections
+are kept and used again. What is sent is CRLF and dot-stuffed on every line start, so that nothing in a message can be
+its end or a command to a lenient server; BDAT is used where the next server offers CHUNKING. A message is read from the
+spool in pieces, so its size does not matter to memory.
+
+Recipients: nobody is vouched for here; put `recipients.Domains` in front. With `ask_recipients` each recipient that
+somebody vouched for is asked for at the next server, at RCPT, and its refusal is passed on there: unknown users are
+refused for what they are, one by one. With `vouch=True` the next server's word is enough, and all recipients are asked
+for: then it must be a server that relays for nobody else, or this one is an open relay. The message then follows on the
+connection where the recipients were named.
+
+What the client hears:
+
+* the next server's own reply, 2xx, 4xx or 5xx; its 421 as 451, since a 421 would close the client's connection.
+* 451 4.4.1 -- no server could be talked to, or each broke off before it could have taken the message. A server that
+  fails is tried last for half a minute.
+* 451 4.4.2 -- all was sent, and the connection broke before the answer. The message may have arrived; no other server
+  is tried, and when the client comes again there may be two. The alternative would be to lose it.
+* 554 5.6.7, 5.6.3, 5.6.1 -- the message needs SMTPUTF8, 8BITMIME or BINARYMIME, which the next server does not offer.
+* Recipients that differ. An LMTP client hears the verdict on each. An SMTP client has one reply for all: when the next
+  server refuses some of several recipients, the message is not sent to the others either, and the answer is the first
+  temporary refusal or 451 4.5.3. Most clients then try all of them together again: so use `ask_recipients`, or
+  `recipients.Addresses` in front, or `single=True`, where a client may name one recipient per message and is told 452
+  for more, which all clients know how to deal with.
+
+MAIL parameters (SIZE, BODY, SMTPUTF8, RET, ENVID) and RCPT parameters (NOTIFY, ORCPT) are passed on. DSN is offered to
+clients while every next server has offered it when it was last talked to, which is tried at the start.
+
+Caveats: TLS and AUTH towards the next server are not there yet. A client waits up to `final` and the core's hand-over
+limit (`Limits(hand_over=…)`, 5 min) cuts what takes longer, with 451, and the message may then have arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.services.relay import Relay
+from mailstack.session.message import Message
+from mailstack.session.session import Session
+from mailstack.session.transaction import Recipient, Transaction
+from mailstack.wire.reply import Reply
+
+__all__ = ["Forward"]
+
+
+class Forward:
+    """The handler.
+
+    to -- addresses of the next servers, "host:port", "[v6]:port" or "unix:/path"; the port is 25 if not written.
+    policy -- of several servers: "failover" tries them in order, "rotate" begins with another one each time.
+    hostname -- what we call ourselves there; None: the server's own name.
+    ask_recipients -- ask for each recipient at RCPT. vouch -- and whom the next server accepts is accepted.
+    single -- SMTP clients may name one recipient per message.
+    connections -- open at a time to each server; who needs one more waits, a minute (`timeout`) at most.
+    pool -- of these, kept when idle, for the time `idle`. messages -- that go over one connection.
+    connect -- time for connecting. timeout -- for each reply, and for each piece of a message to be taken.
+    final -- for the reply to the message.
+
+    ConfigError: no server, or an option that makes no sense.
+    """
+
+    def __init__(
+        self,
+        *to: str,
+        policy: str = "failover",
+        hostname: str | None = None,
+        ask_recipients: bool = False,
+        vouch: bool = False,
+        single: bool = False,
+        connections: int = 20,
+        pool: int = 8,
+        idle: str | float = "30s",
+        messages: int = 100,
+        connect: str | float = "10s",
+        timeout: str | float = "1m",
+        final: str | float = "4m",
+    ) -> None:
+        self._relay = Relay(
+            "Forward",
+            to,
+            lmtp=False,
+            port=25,
+            policy=policy,
+            hostname=hostname,
+            ask_recipients=ask_recipients,
+            vouch=vouch,
+            single=single,
+            connections=connections,
+            pool=pool,
+            idle=idle,
+            messages=messages,
+            connect=connect,
+            timeout=timeout,
+            final=final,
+        )
+        if self._relay.hears_recipients:  # who does not listen to recipients costs nothing there
+            self.rcpt, self.reset = _listening(self._relay)
+
+    @hookimpl
+    async def lifespan(self, server: Any, call_next: LiveOn) -> None:
+        async with self._relay.running(server.hostname):
+            await call_next()
+
+    @hookimpl
+    def ehlo(self, keywords: MutableMapping[str, str]) -> None:
+        if self._relay.offers("DSN"):
+            keywords["DSN"] = ""
+
+    @hookimpl
+    async def queue(self, session: Session, message: Message) -> Reply:
+        return await self._relay.deliver(session, message)
+
+
+def _listening(relay: Relay) -> tuple[Any, Any]:
+    @hookimpl
+    async def rcpt(session: Session, recipient: Recipient) -> Reply | None:
+        return await relay.recipient(session, recipient)
+
+    @hookimpl
+    def reset(transaction: Transaction) -> None:
+        relay.forget(transaction)
+
+    return rcpt, reset
