@@ -222,9 +222,9 @@ class Dialog:
 
     # Bodies.
 
-    async def body(self, event: Body) -> None:
+    def body(self, event: Body) -> Awaitable[None]:
         assert self.reception is not None
-        await self.reception.take(event.data)
+        return self.reception.take(event.data)
 
     async def end_of_body(self, event: EndOfBody) -> None:
         reception, connection = self.reception, self.connection

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -278,8 +279,9 @@ _CHUNK_LOST: Final = Reply(501, "the syntax is BDAT size [LAST]", close=True)
 
 _VERB: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,19}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-# MAIL and RCPT with a plain address and no parameters, as most are: one match instead of the whole way.
-_ENVELOPE: Final = re.compile(rf"(?i:MAIL FROM|RCPT TO):<({PLAIN})>".encode())
+_PLAIN_MAIL: Final = re.compile(rf"(?i:MAIL FROM):<({PLAIN})>".encode())
+_PLAIN_RCPT: Final = re.compile(rf"(?i:RCPT TO):<({PLAIN})>".encode())
+_LONGEST_PLAIN: Final = 320  # octets; what is cut there is over the length of a path, and no plain one
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00- =\x7f]+))?")  # RFC 5321 §4.1.2
 
 
@@ -299,9 +301,9 @@ def parse_command(
     offered -- the keywords of the last EHLO answer, in upper case. parameters -- those that are understood.
     utf8 -- whether the transaction at hand was opened with SMTPUTF8 (it matters to RCPT). CommandError.
     """
-    plain = _ENVELOPE.fullmatch(line)
-    if plain is not None and (address := plain_address(plain[1].decode("ascii"))) is not None:
-        return Mail(address, _NO_PARAMETERS) if line[0] in b"Mm" else Rcpt(address, _NO_PARAMETERS)
+    command = _BARE.get(line) or (_plain_rcpt if line.startswith(b"RCPT ") else _plain_mail)(line[:_LONGEST_PLAIN])
+    if command is not None:
+        return command
     text = _decode(line)
     verb, _, argument = text.partition(" ")
     if not verb.isascii():  # before upper(): "ſ" becomes "S"
@@ -309,6 +311,21 @@ def parse_command(
     verb = verb.upper()
     parse = _VERBS.get(verb, _parse_command)
     return parse(verb, argument.strip(" \t"), offered, parameters, utf8)
+
+
+def _plain_mail(line: bytes) -> Mail | None:
+    """MAIL with a plain address and no parameters, as most are: one match instead of the whole way."""
+    found = _PLAIN_MAIL.fullmatch(line)
+    address = found and plain_address(found[1].decode("ascii"))
+    return Mail(address, _NO_PARAMETERS) if address else None
+
+
+@lru_cache(maxsize=1024)
+def _plain_rcpt(line: bytes) -> Rcpt | None:
+    """The same for RCPT. A site's recipients are few, and come again and again."""
+    found = _PLAIN_RCPT.fullmatch(line)
+    address = found and plain_address(found[1].decode("ascii"))
+    return Rcpt(address, _NO_PARAMETERS) if address else None
 
 
 def _decode(line: bytes) -> str:
@@ -425,6 +442,8 @@ def _bare(command: AnyCommand) -> _Parse:
 
     return parse
 
+
+_BARE: Final[Mapping[bytes, AnyCommand]] = {b"DATA": Data(), b"RSET": Rset(), b"QUIT": Quit()}
 
 _VERBS: Final[Mapping[str, _Parse]] = {
     "HELO": _parse_hello,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .body import ChunkDecoder, DataDecoder
 from .command import PARAMETERS, AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Parameter, Quit, Rcpt, Rset
@@ -371,29 +371,28 @@ class ServerProtocol:
     def greet(self, reply: Reply) -> None:
         """The banner, or what stands in its place (no enhanced code there: RFC 2034 §4)."""
         self.state = State.HELLO if reply.positive else State.SHUNNED
-        self._write(reply, enhanced=False)
+        self._write(reply, False)
 
     def answer(self, command: AnyCommand, reply: Reply) -> None:
         """The reply to a command from `next_event()`; a positive one moves the state."""
         kind = type(command)
         if reply.code < 400:
-            if kind is Rset:
-                self.reset()
-            elif kind in NEXT:
+            if kind in NEXT:
                 self.state = NEXT[kind]
-                if kind is not Rcpt:
-                    self._entered(command)
-        self._write(reply, enhanced=kind is not Hello)
+            if kind is Mail and command.parameters:  # type: ignore[union-attr]
+                self._opened(command.parameters)  # type: ignore[union-attr]
+            elif kind is Data:
+                self._data = DataDecoder(self.normalise)
+            elif kind is Rset:
+                self.reset()
+            elif kind is Hello:
+                self._forget()
+        self._write(reply, kind is not Hello)
 
-    def _entered(self, command: AnyCommand) -> None:
-        if isinstance(command, Mail):
-            if command.parameters:
-                self.utf8 = "SMTPUTF8" in command.parameters
-                self._legal = LEGAL_BINARY if command.parameters.get("BODY") == "BINARYMIME" else LEGAL
-        elif isinstance(command, Data):
-            self._data = DataDecoder(self.normalise)
-        elif isinstance(command, Hello):
-            self._forget()
+    def _opened(self, parameters: Mapping[str, Any]) -> None:
+        """What the parameters of MAIL mean for the commands that follow."""
+        self.utf8 = "SMTPUTF8" in parameters
+        self._legal = LEGAL_BINARY if parameters.get("BODY") == "BINARYMIME" else LEGAL
 
     def _forget(self) -> None:
         """No transaction any more."""
@@ -403,7 +402,7 @@ class ServerProtocol:
 
     def say(self, reply: Reply) -> None:
         """A reply that answers no command: to `Refused`, to the end of a body, or a 421 of the server's own."""
-        self._write(reply, enhanced=self.state is not State.GREETING)
+        self._write(reply, self.state is not State.GREETING)
 
     def reset(self) -> None:
         """The transaction is over (RSET, or the server dropped it)."""
@@ -423,7 +422,7 @@ class ServerProtocol:
         self._chunk = None
         self.state = State.SPOILT
 
-    def _write(self, reply: Reply, *, enhanced: bool) -> None:
+    def _write(self, reply: Reply, enhanced: bool) -> None:
         if reply.close:
             self.state = State.CLOSED
             if reply.temporary and reply.code != 421:
