@@ -6,14 +6,22 @@ from collections.abc import Callable
 import pytest
 
 from mailstack import middleware
-from mailstack.middleware import recipients, subjecttag
+from mailstack.middleware import connectiontime, earlytalker, lenient, proxy, recipients, subjecttag, vrfy, xclient
 from mailstack.testing.contract import CONTRACT_CHECKS, Check
 
 MAKE: dict[str, Callable[[], object]] = {
+    "connectiontime": lambda: connectiontime.ConnectionTime(),
+    "earlytalker": lambda: earlytalker.EarlyTalker(wait="5ms"),
+    "earlytalker: logging": lambda: earlytalker.EarlyTalker(wait="5ms", action="log"),
+    "lenient": lambda: lenient.Lenient(brackets=True, colon=True, null=True, parameters=True),
+    "proxy": lambda: proxy.Proxy(),
     "recipients: domains": lambda: recipients.Domains("example.org"),
     "recipients: addresses": lambda: recipients.Addresses("b@example.org"),
     "recipients: refusing": lambda: recipients.Addresses("c@example.org"),
     "subjecttag": lambda: subjecttag.SubjectTag("[list]"),
+    "vrfy": lambda: vrfy.Vrfy(),
+    "vrfy: asking": lambda: vrfy.Vrfy("ask", known=["b@example.org"]),
+    "xclient": lambda: xclient.XClient("192.0.2.0/24"),
 }
 
 

@@ -1,0 +1,108 @@
+"""vrfy: what strangers hear who ask for mailboxes with VRFY and EXPN.
+
+    vrfy.Vrfy()                                             # 252: send some mail, and see
+    vrfy.Vrfy("refuse")                                     # 502
+    vrfy.Vrfy("ask", known=["alice@example.org"])           # 250 or 550
+    vrfy.Vrfy("ask", known=exists)                          # a function of the Address
+
+"cannot" says neither yes nor no (RFC 5321 §3.5.3), to VRFY and EXPN. It is what the core says to VRFY without this
+entry. "refuse" says that neither command is to be had. "ask" tells the truth to VRFY, and EXPN is not to be had; it is
+for machines of your own, as in `When(predicate.client_in("192.0.2.0/24"), …)`, for whoever may ask learns your
+addresses.
+
+With "ask" and a list, an address at a domain of the list is known or unknown, with postmaster and abuse always known;
+of any other domain it says 252. A function answers True (250), False (550) or None (252), and may be `async def`.
+What is no address, such as a bare name, is answered 252.
+
+Each 550 counts as an error of the session, and `Limits(errors=…)` ends it. After `limit` questions the rest is answered
+252, so that one connection cannot read out a list by its hits either.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+
+from mailstack import option
+from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
+from mailstack.option import ConfigError
+from mailstack.session.session import Session
+from mailstack.session.stash import Key
+from mailstack.wire.address import Address, AddressError
+from mailstack.wire.command import Command
+from mailstack.wire.reply import Reply
+
+__all__ = ["Vrfy"]
+
+Exists = Callable[[Address], bool | Awaitable[bool | None] | None]
+
+_CANNOT = Reply(252, "send some mail, and see", status="2.5.0")
+_REFUSED = Reply(502, "this command is not to be had here")
+_UNKNOWN = Reply(550, "no such mailbox here", status="5.1.1")
+
+
+class Vrfy:
+    """Answer VRFY and EXPN.
+
+    policy -- "cannot" (the default), "refuse" or "ask".
+    known -- with "ask": addresses, or a function from Address to True, False or None.
+    limit -- with "ask": how many questions of one session are answered, 10 by default.
+
+    ConfigError for anything else.
+    """
+
+    rehearsable = True
+
+    def __init__(self, policy: str = "cannot", *, known: Iterable[str] | Exists = (), limit: int = 10) -> None:
+        self._policy = option.choice(policy, "cannot", "refuse", "ask", name="Vrfy(policy)")
+        self._exists = known if callable(known) else _listed(known)
+        self._limit = option.integer(limit, name="Vrfy(limit)", minimum=1)
+        self._asked: Key[int] = Key("vrfy.asked")
+        if (self._policy == "ask") is not bool(known):
+            raise ConfigError(
+                "Vrfy(known) and the policy “ask” go together",
+                remedy='write Vrfy("ask", known=["user@example.org"]), or neither',
+            )
+
+    @hookimpl
+    async def command(self, session: Session, command: Command) -> Reply | None:
+        if command.verb not in ("VRFY", "EXPN"):
+            return None
+        if self._policy == "cannot":
+            return _CANNOT
+        if self._policy == "refuse" or command.verb == "EXPN":
+            return _REFUSED
+        return await self._ask(session, command.argument)
+
+    async def _ask(self, session: Session, argument: str) -> Reply:
+        asked = session.stash[self._asked] = session.stash.get(self._asked, 0) + 1
+        try:
+            address = Address.parse(argument)
+        except AddressError:
+            return _CANNOT
+        if asked > self._limit or address.null:
+            return _CANNOT
+        answer = self._exists(address)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is None:
+            return _CANNOT
+        return Reply(250, address.path, status="2.1.5") if answer else _UNKNOWN
+
+
+def _listed(addresses: Iterable[str]) -> Exists:
+    if isinstance(addresses, str):
+        addresses = [addresses]
+    listed = [option.address(each, name="Vrfy(known)") for each in addresses]
+    known = {(each.local.lower(), each.domain) for each in listed}
+    domains = {each.domain for each in listed}
+
+    def exists(address: Address) -> bool | None:
+        if address.postmaster:
+            return True
+        if address.domain not in domains:
+            return None
+        return must_be_heard(address) or (address.local.lower(), address.domain) in known
+
+    return exists

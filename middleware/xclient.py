@@ -1,0 +1,182 @@
+"""xclient: a proxy or filter that you trust says for which client it speaks (Postfix's XCLIENT).
+
+    xclient.XClient("127.0.0.1", "192.0.2.10")
+
+EHLO offers XCLIENT to clients from these networks alone; from anybody else it is refused with 550. Permission is
+judged by the address that the connection came from (behind a PROXY header: the one that it named), never by what an
+earlier XCLIENT said.
+
+    C: XCLIENT ADDR=198.51.100.7 PORT=4711 HELO=mx.example.net LOGIN=anna
+    S: 220 mx.example.org ESMTP mailstack
+
+The conversation then begins anew as if that client had just connected: the `connect` chain is asked again, its answer
+is the reply, and EHLO is due. What several commands say adds up.
+
+    ADDR, PORT          become `session.client`
+    DESTADDR, DESTPORT  become `session.server`
+    HELO                `session.helo`, until the next HELO or EHLO
+    LOGIN               `session.user`: the client counts as authenticated
+    NAME, PROTO         are checked and taken, and change nothing: the name of a client is the resolver's finding, the
+                        protocol is what EHLO or HELO says
+
+Values are xtext; [UNAVAILABLE] and [TEMPUNAVAIL] mean that the proxy does not know. A client without address is
+0.0.0.0, which no list holds: the proxy's own rights are never those of a stranger.
+
+501 for what is malformed or unknown, 503 within a transaction.
+
+Its place is above all entries that look at the client. Source: XCLIENT_README of Postfix.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+from mailstack import log
+from mailstack.contract.hookspec import hookimpl
+from mailstack.option import ConfigError, Network, networks
+from mailstack.session.session import Peer, Session
+from mailstack.session.stash import Key
+from mailstack.wire.command import Command, decode_xtext
+from mailstack.wire.reply import Reply
+
+__all__ = ["XClient"]
+
+_DENIED = Reply(550, "you may not speak for others", status="5.7.0")
+_IN_TRANSACTION = Reply(503, "not within a transaction")
+_SYNTAX = Reply(501, "the syntax is XCLIENT NAME=value …, with values in xtext")
+
+NOWHERE = "0.0.0.0"
+
+# What the proxy has said so far, and who it is. Both must outlive the restart, which takes the stash.
+_SAID: Key[dict[str, Any]] = Key("xclient.said")
+_ORIGIN: Key[Peer] = Key("xclient.origin")
+
+
+class XClient:
+    """Take XCLIENT from these peers.
+
+    trusted -- networks: "127.0.0.1", "192.0.2.0/24". ConfigError for none, and for anything else.
+    """
+
+    rehearsable = True
+
+    def __init__(self, *trusted: str | Network) -> None:
+        self._trusted = networks(*trusted, name="XClient")
+        if not self._trusted:
+            raise ConfigError("XClient() trusts nobody", remedy='write XClient("127.0.0.1")')
+
+    @hookimpl
+    def ehlo(self, session: Session, verb: str, keywords: MutableMapping[str, str]) -> None:
+        if verb != "HELO" and self._trusts(session):
+            keywords["XCLIENT"] = " ".join(_ATTRIBUTES)
+
+    @hookimpl
+    async def command(self, session: Session, command: Command) -> Reply | None:
+        if command.verb != "XCLIENT":
+            return None
+        if not self._trusts(session):
+            return _DENIED
+        if session.transaction is not None:
+            return _IN_TRANSACTION
+        try:
+            given = _parse(command.argument)
+        except ValueError:
+            return _SYNTAX
+        return await _restart(session, given)
+
+    def _trusts(self, session: Session) -> bool:
+        ip = session.stash.get(_ORIGIN, session.client).ip
+        return ip is not None and any(ip in network for network in self._trusted)
+
+
+async def _restart(session: Session, given: Mapping[str, Any]) -> Reply:
+    origin = session.stash.get(_ORIGIN, session.client)
+    earlier: dict[str, Any] | None = session.stash.get(_SAID)
+    said = {**(earlier or {}), **given}
+    client = _end(session.client, said, "ADDR", "PORT")
+    server = _end(session.server, said, "DESTADDR", "DESTPORT")
+    log.info("xclient", session=session.id, peer=str(origin), client=str(client), user=said.get("LOGIN"))
+    reply = await session.restart(client=client, server=server, helo=said.get("HELO"), user=said.get("LOGIN"))
+    session.stash[_ORIGIN], session.stash[_SAID] = origin, said
+    return reply
+
+
+def _end(now: Peer, said: Mapping[str, Any], address: str, port: str) -> Peer:
+    """One end of the connection, as far as it was told."""
+    if address in said:
+        return Peer(said[address] or NOWHERE, said.get(port) or 0)
+    if port in said and now.port is not None:
+        return Peer(now.host, said[port] or 0)
+    return now
+
+
+# The attributes: None is a value that the proxy does not know. ValueError for what cannot be.
+
+
+def _parse(argument: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for word in argument.split():
+        name, _, text = word.partition("=")
+        name = name.upper()
+        if name not in _ATTRIBUTES or name in given:
+            raise ValueError("no attribute, or one that was given twice")
+        given[name] = _ATTRIBUTES[name](decode_xtext(text))
+    if not given:
+        raise ValueError("no attribute")
+    return given
+
+
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def _known(parse: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: None if text.upper() in ("[UNAVAILABLE]", "[TEMPUNAVAIL]") else parse(text)
+
+
+def _address(text: str) -> str:
+    if text[:5].upper() != "IPV6:":
+        return str(ipaddress.IPv4Address(text))
+    if "%" in text:
+        raise ValueError("a scope has no meaning elsewhere")
+    found = ipaddress.IPv6Address(text[5:])
+    return str(found.ipv4_mapped or found)
+
+
+def _port(text: str) -> int:
+    if not _PORT.fullmatch(text) or int(text) > 65535:
+        raise ValueError("no port")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    """As the argument of EHLO: printable ASCII without blanks."""
+    if not text.isascii() or " " in text or len(text) > 255:
+        raise ValueError("no name")
+    return text
+
+
+def _login(text: str) -> str:
+    if len(text) > 255:
+        raise ValueError("too long")
+    return text
+
+
+def _protocol(text: str) -> str:
+    if text.upper() not in ("SMTP", "ESMTP"):
+        raise ValueError("no protocol")
+    return text.upper()
+
+
+_ATTRIBUTES: Mapping[str, Callable[[str], object]] = {
+    "NAME": _known(_name),
+    "ADDR": _known(_address),
+    "PORT": _known(_port),
+    "PROTO": _protocol,
+    "HELO": _known(_name),
+    "LOGIN": _known(_login),
+    "DESTADDR": _known(_address),
+    "DESTPORT": _known(_port),
+}
