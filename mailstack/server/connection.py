@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..services.transport import BrokenStream, RawStream, tls
 from ..session.encryption import Encryption
 from ..session.hangup import Hangup
 from ..session.later import Later
+from ..session.patience import Patience
 from ..session.session import IPNetwork, Peer, Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
@@ -58,9 +59,11 @@ class Connection:
         "_introduced",
         "_onions",
         "_opening",
+        "_patience",
         "_reads",
         "_scope",
         "_speaks_for_another",
+        "_stress",
         "_talks",
         "_waiting",
         "dialog",
@@ -107,6 +110,8 @@ class Connection:
         )
         self.dialog = Dialog(self)
         self.since = house.now  # since when we wait for what we wait for
+        self._patience = house.patience
+        self._stress: tuple[float, Mapping[str, float]] | None = None  # above which load, and what holds then
         self.messages = 0
         self._waiting = False  # for the client, to say something or to take what we say
         self._reads = False  # for what it says
@@ -313,13 +318,21 @@ class Connection:
             watch.expire()
         if not self._waiting:
             return
-        limits = self.house.limits
-        if now - self.since > float(limits.idle):
+        patience = self.patience
+        if now - self.since > patience.idle:
             self.cut(Hangup("idle", answers.IDLE))
-        elif now - self.session.started > float(limits.session):
+        elif now - self.session.started > patience.session:
             self.cut(Hangup("session limit", answers.TOO_LONG))
         elif self.dialog.too_slow(now):
             self.cut(Hangup("data rate", answers.TOO_SLOW))
+
+    @property
+    def patience(self) -> Patience:
+        """What holds at the moment."""
+        stress = self._stress
+        if stress is None or self.house.load <= stress[0]:
+            return self._patience
+        return self._patience._replace(**stress[1])
 
     def cut(self, hangup: Hangup) -> None:
         """End the conversation from outside."""
@@ -371,6 +384,19 @@ class Connection:
         before, self._after = self._after, _closing(reply or answers.BROKEN)
         return lambda: setattr(self, "_after", before)
 
+    def limit(self, changes: Mapping[str, float], above: float) -> Callable[[], None]:
+        """Other limits from now on, or while the server is that full."""
+        before = self._patience, self._stress
+        changed = self._patience._replace(**changes)
+        if above:
+            self._stress = above, changes
+        else:
+            self._patience = changed
+        return lambda: self._limit_again(*before)
+
+    def _limit_again(self, patience: Patience, stress: tuple[float, Mapping[str, float]] | None) -> None:
+        self._patience, self._stress = patience, stress
+
     def forgive(self, leniency: frozenset[str]) -> Callable[[], None]:
         """Slips that the protocol reads as what they mean, from now on."""
         before = self.protocol.leniency
@@ -381,6 +407,7 @@ class Connection:
         """The conversation begins anew; the reply of `connect` is due."""
         session, dialog = self.session, self.dialog
         self.protocol.leniency = frozenset()
+        self._limit_again(self.house.patience, None)
         dialog.forget("restart")
         self._end_background()
         self._background = None

@@ -332,7 +332,7 @@ class Dialog:
     def _count_error(self) -> None:
         session = self.connection.session
         session.error_count += 1
-        if session.error_count >= self.connection.house.limits.errors:
+        if session.error_count >= self.connection.patience.errors:
             self.connection.close_after(answers.TOO_MANY_ERRORS)
 
     def _log_refusal(self, phase: str, by: str, reply: Reply) -> None:

@@ -11,6 +11,7 @@ from anyio import CancelScope, Event
 from anyio.abc import TaskGroup
 
 from ..contract.pipeline import Pipeline
+from ..session.patience import Patience
 from ..session.session import Session
 from ..session.spool import SpoolFolder
 from ..session.transaction import Transaction
@@ -29,7 +30,9 @@ class House:
 
     connect, ehlo, mail … -- the compiled chain of each phase (`contract.chain.Step`).
     keywords -- what EHLO offers before middleware adds its own.
+    patience -- the limits that a session may have of its own, as they are without.
     now -- time.monotonic() as of the sweeper's last look; good enough for limits, and free.
+    load -- the part of the connections that are taken, as of the same look.
     closing -- whether the server is stopping.
     """
 
@@ -61,6 +64,14 @@ class House:
         self.connections: set[Connection] = set()
         self.closing = False
         self.now = time.monotonic()
+        self.load = 0.0
+        self.patience = Patience(
+            idle=float(limits.idle),
+            session=float(limits.session),
+            data_rate=limits.data_rate,
+            data_grace=float(limits.data_grace),
+            errors=limits.errors,
+        )
         self.keywords: Mapping[str, str] = {
             "PIPELINING": "",
             "SIZE": str(limits.message_size),

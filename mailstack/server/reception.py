@@ -111,9 +111,9 @@ class Reception:
 
     def too_slow(self, now: float) -> bool:
         """Whether less than the least rate has come, after the first grace."""
-        limits = self._connection.house.limits
+        patience = self._connection.patience
         seconds = now - self._began
-        return seconds > float(limits.data_grace) and self.octets < limits.data_rate * seconds
+        return seconds > patience.data_grace and self.octets < patience.data_rate * seconds
 
     # The header section.
 

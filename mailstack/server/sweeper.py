@@ -18,6 +18,7 @@ async def sweep(house: House, clock: CancelScope) -> None:
     with clock:
         while True:
             house.now = now = time.monotonic()
+            house.load = len(house.connections) / house.limits.connections
             for connection in tuple(house.connections):
                 connection.sweep(now)
             await sleep(float(house.limits.sweep))

@@ -91,6 +91,9 @@ class Link(Protocol):
     def forgive(self, leniency: frozenset[str]) -> Callable[[], None]:
         """Read these slips of the client's as what they mean; returns how to take that back."""
 
+    def limit(self, changes: Mapping[str, float], above: float) -> Callable[[], None]:
+        """Change how long the client is waited for; returns how to take that back."""
+
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         """End the session after the reply that is due; returns how to take that back."""
 
@@ -234,6 +237,17 @@ class Session:
         if self.user is None:
             self.user = user
             self.journal.record("identified", lambda: setattr(self, "user", None), user)
+
+    def limit(self, *, above: float = 0.0, **changes: float) -> None:
+        """Other limits for this session, until it ends or is begun anew by `restart`: `limit(idle=60.0, errors=3)`.
+
+        changes -- the fields of `session.patience.Patience`; TypeError or ValueError for others.
+        above -- only while more than this part of the server's connections is taken (0.8). Of several calls with one
+            the last counts; calls without one add up.
+        """
+        words = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+        undo = self._link.limit(changes, above)
+        self.journal.record(f"has limits of its own: {words}", undo)
 
     def forgive(self, *slips: str) -> None:
         """Read these slips of the client's as what they mean, besides those of earlier calls: see `wire.leniency`.
