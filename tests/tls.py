@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import ssl
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trustme
 
@@ -38,3 +42,41 @@ def asking_context() -> ssl.SSLContext:
     authority().configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def write_pem(file: Path, *names: str, days: tuple[int, int] = (-1, 30), rsa: bool = False) -> Path:
+    """A file with key and chain of the authority's. days -- from today when it begins and ends."""
+    begins, ends = (datetime.now(UTC) + timedelta(days=each) for each in days)
+    kind = trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA
+    leaf = authority().issue_cert(*(names or ("mx.test",)), not_before=begins, not_after=ends, key_type=kind)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(leaf.private_key_and_cert_chain_pem.bytes())
+    file.chmod(0o600)
+    return file
+
+
+def write_pair(folder: Path, *names: str, days: tuple[int, int] = (-1, 30)) -> tuple[Path, Path]:
+    """`fullchain.pem` and `privkey.pem` in a folder."""
+    whole = write_pem(folder / "fullchain.pem", *names, days=days).read_bytes()
+    middle = whole.index(b"-----BEGIN CERTIFICATE")
+    key = folder / "privkey.pem"
+    key.write_bytes(whole[:middle])
+    key.chmod(0o600)
+    (folder / "fullchain.pem").write_bytes(whole[middle:])
+    return folder / "fullchain.pem", key
+
+
+@cache
+def pem() -> Path:
+    """One for mx.test, for as long as the tests run."""
+    folder = TemporaryDirectory(prefix="mailstack-tls-")
+    atexit.register(folder.cleanup)
+    return write_pem(Path(folder.name, "mx.pem"))
+
+
+@cache
+def authority_pem() -> Path:
+    """The authority's own certificate."""
+    file = pem().with_name("ca.crt")
+    authority().cert_pem.write_to_path(file)
+    return file

@@ -6,8 +6,19 @@ from collections.abc import Callable
 import pytest
 
 from mailstack import middleware
-from mailstack.middleware import connectiontime, earlytalker, lenient, proxy, recipients, subjecttag, vrfy, xclient
+from mailstack.middleware import (
+    connectiontime,
+    earlytalker,
+    lenient,
+    proxy,
+    recipients,
+    subjecttag,
+    tls,
+    vrfy,
+    xclient,
+)
 from mailstack.testing.contract import CONTRACT_CHECKS, Check
+from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
     "connectiontime": lambda: connectiontime.ConnectionTime(),
@@ -19,6 +30,10 @@ MAKE: dict[str, Callable[[], object]] = {
     "recipients: addresses": lambda: recipients.Addresses("b@example.org"),
     "recipients: refusing": lambda: recipients.Addresses("c@example.org"),
     "subjecttag": lambda: subjecttag.SubjectTag("[list]"),
+    "tls": lambda: tls.TLS(pem()),
+    "tls: for clients that show who they are": lambda: tls.TLS(
+        pem(), client_certificates="optional", client_ca=authority_pem(), identity={"email:a@example.org": "a"}
+    ),
     "vrfy": lambda: vrfy.Vrfy(),
     "vrfy: asking": lambda: vrfy.Vrfy("ask", known=["b@example.org"]),
     "xclient": lambda: xclient.XClient("192.0.2.0/24"),

@@ -54,7 +54,7 @@ class TLSStream:
     """A stream under TLS; its promises are those of the stream below.
 
     version -- "TLSv1.3". cipher -- "TLS_AES_256_GCM_SHA384". bits -- of its key. server_name -- what the client asked
-    for, or None. certificate -- the peer's, DER, or None. names -- those in it, if it was checked: ("DNS", "a.example").
+    for, or None. certificate -- the peer's, DER, or None. names -- those in it, if it was checked.
     """
 
     __slots__ = ("_ended", "_incoming", "_object", "_outgoing", "_raw")
@@ -107,7 +107,7 @@ class TLSStream:
     def names(self) -> tuple[tuple[str, str], ...]:
         found: dict[str, Any] = dict(self._object.getpeercert() or {})
         subject = (pair for part in found.get("subject", ()) for pair in part)
-        return (*subject, *found.get("subjectAltName", ()))
+        return tuple((kind, str(name)) for kind, name in (*subject, *found.get("subjectAltName", ())))
 
     # Octets.
 
