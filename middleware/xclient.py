@@ -46,7 +46,7 @@ __all__ = ["XClient"]
 
 _DENIED = Reply(550, "you may not speak for others", status="5.7.0")
 _IN_TRANSACTION = Reply(503, "not within a transaction")
-_SYNTAX = Reply(501, "the syntax is XCLIENT NAME=value …, with values in xtext")
+_SYNTAX = Reply(501, "the syntax is XCLIENT NAME=value ..., with values in xtext")
 
 NOWHERE = "0.0.0.0"
 

@@ -72,13 +72,13 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
     """Start `mailstack serve` on one backend; stopped by its PID at the end, and it must end well."""
     running: list[Served] = []
 
-    def start(eol: str = "lf", *, lmtp: bool = False) -> Served:
+    def start(eol: str = "lf", *, lmtp: bool = False, configuration: str | None = None, **more: str) -> Served:
         port = _free_port()
         mail = tmp_path / "mail"
         file = tmp_path / "mx.py"
         socket, each = tmp_path / "lmtp", str(tmp_path / "each")
-        configuration = LMTP if lmtp else CONFIGURATION
-        file.write_text(configuration.format(mail=str(mail), each=each, eol=eol, port=port, socket=socket))
+        given = {"mail": str(mail), "each": each, "eol": eol, "port": port, "socket": socket, **more}
+        file.write_text((configuration or (LMTP if lmtp else CONFIGURATION)).format(**given))
         command = [sys.executable, "-m", "mailstack", "serve", str(file), "--backend", request.param]
         served = Served(port, mail, socket, subprocess.Popen(command, stderr=subprocess.DEVNULL))
         running.append(served)
