@@ -32,6 +32,7 @@ __all__ = [
     "Postpone",
     "Recipient",
     "Reply",
+    "Resolver",
     "Score",
     "Sender",
     "Server",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .server.limits import Limits
     from .server.listener import Listener
     from .server.server import Server
+    from .services.resolver import Resolver
     from .session.hangup import Hangup
     from .session.later import Later
     from .session.message import Message
@@ -86,6 +88,7 @@ else:
         "server.limits": "Limits",
         "server.listener": "Listener",
         "server.server": "Server",
+        "services.resolver": "Resolver",
         "session.hangup": "Hangup",
         "session.later": "Later",
         "session.message": "Message",

@@ -1,8 +1,11 @@
-"""Fixtures that every test shares: each async test runs on asyncio, uvloop and trio."""
+"""What every test shares: each async test runs on asyncio, uvloop and trio; none asks the DNS of the machine."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from mailstack.services.resolver import servers
 
 # Tests may run as root, in a container; the servers that they start as processes then do so too.
 os.environ.setdefault("MAILSTACK_AS_ROOT", "1")
@@ -13,3 +16,11 @@ BACKENDS = [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})]
 @pytest.fixture(params=BACKENDS, ids=["asyncio", "uvloop", "trio"], scope="module")
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_name_servers() -> Iterator[None]:
+    """A resolver that was given no name servers has none: what a test asks, it must answer itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(servers, "RESOLV_CONF", "/nonexistent/resolv.conf")
+        yield

@@ -140,6 +140,26 @@ def client_in(*given: str) -> Predicate:
     return Predicate(ask, f"client_in({', '.join(map(str, within))})", "session")
 
 
+def client_named(*given: str) -> Predicate:
+    """The client's name is one of these: "mail.example.org", "*.example.org" or ".example.org" (below it).
+
+    Only a name that leads back to the client's address counts (`session.client_name`); it says no for who has none, and
+    while the DNS does not answer. So it is for trust, not for refusals.
+    """
+    exact, parents = set(), []
+    for item in given:
+        below = item.removeprefix("*").startswith(".")
+        name = domain(item.removeprefix("*")[1:] if below else item, name="client_named")
+        parents.append(f".{name}") if below else exact.add(name)
+    ends = tuple(parents)
+
+    def ask(session: Session, _: Any) -> bool:
+        name = session.client_name
+        return name is not None and (name in exact or name.endswith(ends))
+
+    return Predicate(ask, f"client_named({', '.join(given)})", "ehlo")
+
+
 def listener(*names: str) -> Predicate:
     """The connection came in by a listener of one of these names."""
     return Predicate(lambda session, _: session.listener in names, f"listener({', '.join(names)})", "session")
@@ -197,8 +217,3 @@ def _address(text: str, name: str) -> Address:
 
 authenticated = Predicate(lambda session, _: session.user is not None, "authenticated", "auth")
 secure = Predicate(lambda session, _: session.secure, "secure", "connect")
-client_certificate = Predicate(
-    lambda session, _: session.encryption is not None and session.encryption.certificate is not None,
-    "client_certificate",
-    "connect",
-)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +25,13 @@ from ..services.transport import BrokenStream, RawStream, tls
 from ..session.encryption import Encryption
 from ..session.hangup import Hangup
 from ..session.later import Later
+from ..session.lookup import Lookups
 from ..session.patience import Patience
 from ..session.session import IPNetwork, Peer, Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, ServerProtocol, State
-from . import answers
+from . import answers, naming
 from .background import Background
 from .dialog import HANDLERS, Dialog
 from .house import House
@@ -69,6 +71,7 @@ class Connection:
         "dialog",
         "house",
         "messages",
+        "naming",
         "protocol",
         "session",
         "since",
@@ -124,6 +127,7 @@ class Connection:
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
+        self.naming: Later[None] | None = None  # the look for the client's name, until somebody has waited for it
         self._background: Background | None = None
 
     # The life.
@@ -501,6 +505,22 @@ class Connection:
             assert group is not None
             self._background = Background(group)
         self._background.start(later, function, args)
+
+    def resolver(self) -> Lookups:
+        return self.house.resolver(self.session)
+
+    def look_for_name(self) -> None:
+        """Begin to ask how the client is called."""
+        house, session = self.house, self.session
+        worth = house.names_clients and naming.worth_asking(session.client)
+        self.naming = session.start(naming.find, session, house.confirms_names) if worth else None
+
+    async def wait_for_name(self) -> None:
+        """From here on the client has a name, or none for good."""
+        later, self.naming = self.naming, None
+        if later is not None:
+            with suppress(RuntimeError):  # the session ends
+                await later.get()
 
     def _end_background(self) -> None:
         if self._background is not None:

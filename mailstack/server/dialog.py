@@ -46,6 +46,8 @@ class Dialog:
         connection = self.connection
         session, house = connection.session, connection.house
         self._connected = True
+        if house.names_clients:
+            connection.look_for_name()
         reply = house.connect.call(session, None)
         if house.connect.is_async:
             reply = await reply
@@ -59,6 +61,8 @@ class Dialog:
     async def hello(self, command: Hello) -> None:
         connection = self.connection
         session, house = connection.session, connection.house
+        if connection.naming is not None:
+            await connection.wait_for_name()
         esmtp = command.verb != "HELO"
         keywords = Keywords(house.keywords if esmtp else {}, session.journal)
         reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
@@ -79,6 +83,8 @@ class Dialog:
         if command.parameters and command.parameters.get("SIZE", 0) > house.message_size:
             self._answer("mail", command, answers.TOO_LARGE)
             return
+        if connection.naming is not None:  # after a restart that knows the client's HELO
+            await connection.wait_for_name()
         sender = Sender(command.sender, command.parameters, session.journal)
         session.transaction = Transaction(house.new_id(), sender, session.journal, house.spool.path)
         reply = house.mail.call(session, sender)
@@ -208,6 +214,8 @@ class Dialog:
         connection = self.connection
         house = connection.house
         self._restarted = True
+        if house.names_clients:
+            connection.look_for_name()
         reply: Reply = house.connect.call(connection.session, None)
         if house.connect.is_async:
             reply = await reply  # type: ignore[misc]
@@ -244,6 +252,7 @@ class Dialog:
             self._remember_queued(message, reply)
             connection.messages += 1
             connection.session.error_count = 0
+            connection.session.renew_budget()
         self.drop("done" if reply.positive else "refused")
         if not event.last:
             connection.protocol.spoil()

@@ -20,6 +20,7 @@ from .answers import ENDS, command, would_be_queued
 from .limits import Limits
 
 if TYPE_CHECKING:
+    from ..services.resolver import Resolver
     from .connection import Connection
 
 Received = Callable[[Session, Transaction], "str | bytes | None"]
@@ -30,6 +31,7 @@ class House:
 
     connect, ehlo, mail … -- the compiled chain of each phase (`contract.chain.Step`).
     keywords -- what EHLO offers before middleware adds its own.
+    names_clients -- whether names are looked up for the addresses of clients; confirms_names -- and led back.
     patience -- the limits that a session may have of its own, as they are without.
     now -- time.monotonic() as of the sweeper's last look; good enough for limits, and free.
     load -- the part of the connections that are taken, as of the same look.
@@ -47,6 +49,8 @@ class House:
         received: Received | None = None,
         normalise: bool = False,
         rehearsal: bool = False,
+        resolver: Callable[[], Resolver] | None = None,
+        reverse_dns: str = "off",
     ) -> None:
         self.pipeline = pipeline
         self.limits = limits
@@ -59,6 +63,9 @@ class House:
         self.received = received
         self.normalise = normalise
         self.rehearsal = rehearsal
+        self._resolver = resolver
+        self.names_clients = reverse_dns != "off"
+        self.confirms_names = reverse_dns == "verify"
         self.group: TaskGroup | None = None
         self.new_scope = type(CancelScope())  # the running backend's; CancelScope() asks which that is, each time
         self.connections: set[Connection] = set()
@@ -117,6 +124,11 @@ class House:
         self.headers = chain("headers", envelope)
         self.message = chain("message", hand_over)
         self.queue = chain("queue", hand_over)
+
+    def resolver(self, session: Session) -> Resolver:
+        """The server's resolver, within the budget of `session`."""
+        assert self._resolver is not None
+        return self._resolver().of(session)
 
     def leave(self, connection: Connection) -> None:
         """A connection is over."""

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import CancelScope, create_task_group, move_on_after, open_signal_receiver
@@ -27,7 +27,7 @@ from .. import log
 from ..contract.compose import Stack
 from ..contract.origin import caller
 from ..contract.pipeline import Pipeline, build
-from ..option import ConfigError, domain
+from ..option import ConfigError, choice, domain
 from ..services import transport
 from ..services.transport import BrokenStream, RawStream
 from ..session.session import IPNetwork, Session
@@ -40,6 +40,9 @@ from .house import House, Received
 from .limits import Limits
 from .listener import Listener
 from .sweeper import sweep
+
+if TYPE_CHECKING:
+    from ..services.resolver import Resolver
 
 
 class Server:
@@ -57,6 +60,9 @@ class Server:
         it, `run()` refuses to serve as root unless told to.
     pid_file -- where `run()` writes its process id, and holds a lock.
     normalise -- True makes bare CR and LF in messages CRLF and drops NUL, where the default refuses them.
+    resolver -- what asks the DNS for all sessions; default: `Resolver()`, the name servers of /etc/resolv.conf.
+    reverse_dns -- "verify": the client's address is looked up, and its name counts when it leads back; "unverified":
+        it is looked up, and counts for nothing but Received; "off". Never for clients on this machine.
 
     `origin` is the line that made it. Raises ConfigError for anything that makes no sense; the stack is checked when
     the server starts, or by `check()`.
@@ -76,6 +82,8 @@ class Server:
         group: str | None = None,
         pid_file: str | None = None,
         normalise: bool = False,
+        resolver: Resolver | None = None,
+        reverse_dns: str = "verify",
     ) -> None:
         if not isinstance(stack, Stack):
             raise ConfigError(f"{type(stack).__name__} is not a stack", remedy="write Server(Stack(…), …)")
@@ -96,6 +104,10 @@ class Server:
         self.group = group
         self.pid_file = pid_file
         self.normalise = normalise
+        if resolver is not None and not hasattr(resolver, "of"):
+            raise ConfigError(f"{resolver!r} is not a resolver", remedy='write resolver=Resolver("127.0.0.1")')
+        self._resolver = resolver
+        self.reverse_dns = choice(reverse_dns, "verify", "unverified", "off", name="Server(reverse_dns)")
         self.rehearsal = False  # sessions that did not happen: set by who simulates, before the start
         self.addresses: list[tuple[str, int] | str] = []
         self._account: privileges.Account | None = None
@@ -104,6 +116,15 @@ class Server:
         self._stopped: anyio.Event | None = None
         self._exit: AsyncExitStack | None = None
         self._group: TaskGroup | None = None
+
+    @property
+    def resolver(self) -> Resolver:
+        """What asks the DNS for all sessions."""
+        if self._resolver is None:
+            from ..services.resolver import Resolver  # not before it is needed: it takes a while to import
+
+            self._resolver = Resolver()
+        return self._resolver
 
     def check(self) -> Pipeline:
         """Load and compile the stack without serving. ConfigError names file, line and remedy."""
@@ -274,6 +295,8 @@ class Server:
                 received=self.received,
                 normalise=self.normalise,
                 rehearsal=self.rehearsal,
+                resolver=lambda: self.resolver,
+                reverse_dns=self.reverse_dns,
             )
 
             async def live(_: Any) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..wire.leniency import known_slips
 from ..wire.reply import Reply
+from .budget import BUDGET
 from .encryption import Encryption
 from .evidence import Evidence, Finding
 from .journal import Journal
 from .later import Later
+from .lookup import NO_NAME, Lookups, ReverseName
 from .stash import Stash
 
 if TYPE_CHECKING:
@@ -35,13 +37,15 @@ class Peer:
     """One end of the connection.
 
     host -- the address as text, "" for an unnamed UNIX socket; port -- None for a UNIX socket.
+    reverse -- the name of the address, as far as the DNS was asked: that of a client from its first `ehlo` on.
     """
 
-    __slots__ = ("_ip", "host", "port")
+    __slots__ = ("_ip", "host", "port", "reverse")
 
-    def __init__(self, host: str, port: int | None) -> None:
+    def __init__(self, host: str, port: int | None, reverse: ReverseName = NO_NAME) -> None:
         self.host = host
         self.port = port
+        self.reverse = reverse
         self._ip: IPAddress | None = None
 
     @property
@@ -93,6 +97,9 @@ class Link(Protocol):
 
     def limit(self, changes: Mapping[str, float], above: float) -> Callable[[], None]:
         """Change how long the client is waited for; returns how to take that back."""
+
+    def resolver(self) -> Lookups:
+        """The server's, within the session's budget."""
 
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         """End the session after the reply that is due; returns how to take that back."""
@@ -200,6 +207,18 @@ class Session:
         """The core's own, at `restart`."""
         self._stash = None
 
+    def renew_budget(self) -> None:
+        """The core's own, when a message was taken."""
+        budget = self._stash.get(BUDGET) if self._stash is not None else None
+        if budget is not None:
+            budget.renew()
+
+    @property
+    def client_name(self) -> str | None:
+        """The name of the client's address, if an address of that name leads back to it. Known from `ehlo` on."""
+        reverse = self.client.reverse
+        return reverse.name if reverse.confirmed else None
+
     @property
     def evidence(self) -> Evidence:
         """Who found what so far."""
@@ -214,6 +233,11 @@ class Session:
         later: Later[T] = Later()
         self._link.start(later, function, args)
         return later
+
+    @property
+    def resolver(self) -> Lookups:
+        """The DNS, with a budget of this session: questions beyond it are `DNSBudget`, which is temporary."""
+        return self._link.resolver()
 
     async def input_waits(self, seconds: float) -> bool:
         """Whether the client sends something within `seconds`, without consuming it.

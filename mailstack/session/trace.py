@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..wire.address import Address
 from ..wire.header import format_field
 from .encryption import Encryption
-from .session import Session
+from .session import Peer, Session
 from .transaction import Result, Transaction
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
@@ -55,7 +55,7 @@ def received(session: Session, transaction: Transaction) -> bytes:
     utf8 = transaction.sender.utf8
     tls = session.encryption
     opening = _opening(
-        session.helo, session.client.literal, session.hostname, protocol_of(session, utf8=utf8), tls and _tls_words(tls)
+        session.helo, _seen(session.client), session.hostname, protocol_of(session, utf8=utf8), tls and _tls_words(tls)
     )
     recipients = transaction.recipients
     whom = f"\r\n\tfor {_path(recipients[0].given)}" if len(recipients) == 1 else ""
@@ -64,11 +64,21 @@ def received(session: Session, transaction: Transaction) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _opening(helo: str | None, literal: str, hostname: str, protocol: str, tls: str | None) -> str:
+def _opening(helo: str | None, seen: str, hostname: str, protocol: str, tls: str | None) -> str:
     """What all messages of one conversation have in common."""
     name = _NOT_A_NAME.sub("?", helo or "unknown")
-    seen = f"({literal})" if literal else "(local)"
-    return f"Received: from {name} {seen}\r\n\tby {hostname} with {protocol}{tls or ''} id "
+    return f"Received: from {name} ({seen})\r\n\tby {hostname} with {protocol}{tls or ''} id "
+
+
+def _seen(client: Peer) -> str:
+    """Address and, where somebody asked, name of the client; one that does not lead back is marked as others do."""
+    reverse, literal = client.reverse, client.literal
+    if not literal or reverse.result == "none":
+        return literal or "local"
+    if reverse.name is None:
+        return f"unknown {literal}"
+    name = _NOT_A_NAME.sub("?", reverse.name[:_LONGEST])
+    return f"{name} {literal}" if reverse.confirmed else f"{name} {literal} (may be forged)"
 
 
 def _tls_words(tls: Encryption) -> str:

@@ -2,7 +2,7 @@
 
 dialog -- a server and its client in memory. conversation, answer -- what the client says and hears.
 transcript -- conversations kept in readable files. contract -- what every plugin must survive.
-message -- a session, a recipient or a message for a check that is called directly.
+resolver -- a DNS that is a table. message -- a session, a recipient or a message for a check that is called directly.
 mailbox -- a server for applications that send mail, with faults on demand. delivery -- what arrives, in both.
 plugin -- pytest's fixtures.
 
@@ -11,7 +11,18 @@ Each name is imported when it is first asked for: pytest imports `plugin` wherev
 
 from typing import TYPE_CHECKING
 
-__all__ = ["Answer", "Collect", "Conversation", "Delivery", "Dialog", "Mailbox", "Vouch"]
+__all__ = [
+    "SERVFAIL",
+    "TIMEOUT",
+    "Answer",
+    "Collect",
+    "Conversation",
+    "Delivery",
+    "Dialog",
+    "FakeResolver",
+    "Mailbox",
+    "Vouch",
+]
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
     from .delivery import Delivery
     from .dialog import Collect, Dialog, Vouch
     from .mailbox import Mailbox
+    from .resolver import SERVFAIL, TIMEOUT, FakeResolver
 else:
     _HOME = {
         "Answer": "answer",
@@ -26,7 +38,10 @@ else:
         "Conversation": "conversation",
         "Delivery": "delivery",
         "Dialog": "dialog",
+        "FakeResolver": "resolver",
         "Mailbox": "mailbox",
+        "SERVFAIL": "resolver",
+        "TIMEOUT": "resolver",
         "Vouch": "dialog",
     }
 

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup, TaskStatus
@@ -33,6 +34,9 @@ from ..session.transaction import Recipient
 from ..wire.reply import Reply
 from .conversation import PATIENCE, Conversation
 from .delivery import Delivery, delivery
+
+if TYPE_CHECKING:
+    from ..services.resolver import Resolver
 
 __all__ = ["Collect", "Dialog", "Vouch"]
 
@@ -83,6 +87,8 @@ class Dialog:
     hostname -- the server's name. listener -- the name of the listener that seems to have taken the connection.
     lmtp -- whether it speaks LMTP. tls, proxy -- as those of a Listener: the client begins with a handshake, with a
         PROXY header (`Dialog.connect(greeted=False)` and `Conversation.start_tls`, `send`).
+    resolver -- what asks the DNS: a `FakeResolver`. Without one, nothing is found and nobody asks for clients' names.
+        No question leaves the process, whatever resolver a Server among `what` has.
     rehearsal -- whether sessions are rehearsals. normalise -- as in Server.
     handler -- what stands at the end of the stack; None: nothing. Default: `Collect()`, whose `messages` the
         Conversation shows.
@@ -116,6 +122,7 @@ class Dialog:
         proxy: str | Sequence[str] = (),
         rehearsal: bool = False,
         normalise: bool | None = None,
+        resolver: Resolver | None = None,
         handler: object = ...,
     ) -> None:
         end = Collect() if handler is ... else handler
@@ -124,6 +131,11 @@ class Dialog:
         self.server.limits = limits or replace(self.server.limits, sweep=SWEEP)
         self.server.hostname = hostname or self.server.hostname
         self.server.normalise = self.server.normalise if normalise is None else normalise
+        self.server._resolver = resolver
+        if resolver is None:
+            from .resolver import FakeResolver
+
+            self.server._resolver, self.server.reverse_dns = FakeResolver(), "off"
         self._client = client
         self._listener = listener
         self._lmtp = lmtp

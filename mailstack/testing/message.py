@@ -11,9 +11,10 @@ What needs a connection (`session.start` and its kin) fails here with a word abo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ..session.journal import Journal
+from ..session.lookup import NO_NAME, ReverseName
 from ..session.message import Message
 from ..session.session import Link, Peer, Session
 from ..session.spool import SpoolFolder
@@ -21,6 +22,9 @@ from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.address import Address
 from ..wire.header import Header, HeaderSplitter
 from ..wire.reply import Reply
+
+if TYPE_CHECKING:
+    from ..services.resolver import Resolver
 
 __all__ = ["closed", "make_message", "make_recipient", "make_sender", "make_session"]
 
@@ -33,9 +37,19 @@ class _NoLine:
     def __init__(self, talks: bool) -> None:
         self._talks = talks
         self.closed: list[Reply | None] = []
+        self.session: Session | None = None
+        self.names: Resolver | None = None
 
     async def input_waits(self, seconds: float) -> bool:
         return self._talks
+
+    def resolver(self) -> Resolver:
+        from .resolver import FakeResolver
+
+        assert self.session is not None
+        if self.names is None:
+            self.names = FakeResolver()
+        return self.names.of(self.session)
 
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         self.closed.append(reply)
@@ -61,18 +75,25 @@ def make_session(
     talks: bool = False,
     sender: str | Sender | None = None,
     recipients: Iterable[str | Recipient] = (),
+    resolver: Resolver | None = None,
+    client_name: str | None = None,
 ) -> Session:
-    """A session whose facts are as given; with a `sender` it has a transaction. port -- None for a UNIX socket."""
+    """A session whose facts are as given; with a `sender` it has a transaction. port -- None for a UNIX socket.
+
+    resolver -- what `session.resolver` asks; default: a `FakeResolver` without records. client_name -- confirmed.
+    """
+    link = _NoLine(talks)
     session = Session(
         "session1",
-        Peer(client, port),
+        Peer(client, port, ReverseName(client_name, "pass") if client_name else NO_NAME),
         Peer("192.0.2.2", 25),
-        link=cast(Link, _NoLine(talks)),
+        link=cast(Link, link),
         hostname=hostname,
         listener=listener,
         lmtp=lmtp,
         rehearsal=rehearsal,
     )
+    link.session, link.names = session, resolver
     session.helo, session.esmtp, session.user, session.secure = helo, esmtp and helo is not None, user, secure
     session.keywords = dict(keywords or {})
     if sender is not None:
