@@ -217,3 +217,8 @@ def _address(text: str, name: str) -> Address:
 
 authenticated = Predicate(lambda session, _: session.user is not None, "authenticated", "auth")
 secure = Predicate(lambda session, _: session.secure, "secure", "connect")
+client_certificate = Predicate(
+    lambda session, _: session.encryption is not None and session.encryption.certificate is not None,
+    "client_certificate",
+    "connect",
+)
