@@ -78,7 +78,7 @@ def served(name: str, backend: str, folder: Path) -> Iterator[Running]:
 
 def connect(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=30)
-    assert client.recv(4096).startswith((b"220 localhost ESMTP", b"220 localhost LMTP"))
+    assert re.match(rb"220 (localhost|mx\.example\.org) [EL]S?MTP", client.recv(4096))
     return client
 
 
@@ -136,6 +136,37 @@ def test_lmtp_delivers_to_each_recipient(tmp_path: Path, backend: str) -> None:
         (mail,) = (tmp_path / "var/mail/localhost/you/new").iterdir()
         assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
         assert stop(running, signal.SIGTERM, idle) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mx_takes_the_mail_of_its_domains_and_is_civil_to_the_civil(tmp_path: Path, backend: str) -> None:
+    with (
+        served("mx.py", backend, tmp_path) as running,
+        talks_early(running.port) as hasty,
+        connect(running.port) as idle,
+    ):
+        send(running.port, "you@example.org")
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match="relaying denied"):
+            send(running.port, "you@elsewhere.example")
+        (mail,) = (tmp_path / "var/mail/example.org/new").iterdir()
+        assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
+        replies = heard(hasty)
+        assert [line[:3] for line in replies] == ["220", "250", "250", "554", "250", "221"]
+        assert stop(running, signal.SIGTERM, idle) == 0
+
+
+def talks_early(port: int) -> socket.socket:
+    """A client that says all it has to say before the banner: to somebody, and to postmaster."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    recipients = b"RCPT TO:<you@example.org>\r\nRCPT TO:<postmaster@example.org>\r\n"
+    client.sendall(b"HELO me\r\nMAIL FROM:<me@example.com>\r\n" + recipients + b"QUIT\r\n")
+    return client
+
+
+def heard(client: socket.socket) -> list[str]:
+    """All that the server says until it closes, in lines."""
+    with client.makefile("r", encoding="ascii", newline="\r\n") as lines:
+        return list(lines)
 
 
 def loaded(name: str) -> ModuleType:
