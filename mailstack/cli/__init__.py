@@ -1,4 +1,4 @@
-"""The command line: `mailstack serve conf/mx.py`, `check`, `simulate`, `send`, `hooks`, `plugins`, `new`.
+"""The command line: `mailstack serve conf/mx.py`, `check`, `simulate`, `send`, `certs`, `hooks`, …
 
 One file, one command. A command imports what it needs when it runs, so that `--help` comes at once. A ConfigError is
 told on stderr without a traceback; the exit status is then 2.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .certs import certs
 from .check import check
 from .hooks import hooks
 from .new import new
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, simulate, send, hooks, plugins, new):
+for command in (serve, check, simulate, send, certs, hooks, plugins, new):
     main.add_command(command)
