@@ -24,7 +24,10 @@ SECONDS ?= 60
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-run: .venv/.runs ## start the quickstart server (SERVER=conf/mx.py for another)
+run: .venv/.runs ## start the quickstart server, with a certificate (SERVER=conf/mx.py for another, without)
+ifeq ($(SERVER),conf/quickstart.py)
+	@$(BIN)/mailstack certs --renew localhost 127.0.0.1 ::1
+endif
 	$(BIN)/mailstack serve --as-root $(SERVER)
 
 test: .venv/.installed ## the tests (TESTS="tests/wire -k reply", SLOW=1 for the slow ones too, COVERAGE=1 to measure)
@@ -65,9 +68,9 @@ PIP_INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disa
 	touch $@
 
 .venv/.runs: pyproject.toml | .venv/.created
-	$(PIP_INSTALL) --editable ".[uvloop]"
+	$(PIP_INSTALL) --editable ".[certs,uvloop]"
 	touch $@
 
 .venv/.installed: pyproject.toml | .venv/.created
-	$(PIP_INSTALL) --editable ".[uvloop,trio]" --group dev
+	$(PIP_INSTALL) --editable ".[certs,uvloop,trio]" --group dev
 	touch $@ .venv/.runs

@@ -150,8 +150,13 @@ class TLS:
             missing_ok=option.boolean(missing_ok, name="TLS(missing_ok)"),
             expired_ok=option.boolean(expired_ok, name="TLS(expired_ok)"),
         )
+        self._place = str(certificate)
+
+    @hookimpl
+    async def lifespan(self, call_next: CallNext) -> None:
         if not self._certificates.usable:
-            log.warning("no certificate", place=str(certificate), remedy="TLS is not offered until there is one")
+            log.warning("no certificate", place=self._place, remedy="TLS is offered as soon as there is one")
+        await call_next()
 
     @hookimpl
     async def session(self, session: Session, call_next: CallNext) -> None:
