@@ -83,8 +83,6 @@ class Dialog:
         if command.parameters and command.parameters.get("SIZE", 0) > house.message_size:
             self._answer("mail", command, answers.TOO_LARGE)
             return
-        if connection.naming is not None:  # after a restart that knows the client's HELO
-            await connection.wait_for_name()
         sender = Sender(command.sender, command.parameters, session.journal)
         session.transaction = Transaction(house.new_id(), sender, session.journal, house.spool.path)
         reply = house.mail.call(session, sender)

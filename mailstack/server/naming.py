@@ -17,12 +17,13 @@ from ..session.session import Peer, Session
 __all__ = ["find", "worth_asking"]
 
 PATIENCE: Final = 5.0  # seconds, from the connection on
+_NOBODY: Final = frozenset({"::1", "0.0.0.0", "::"})
 
 
 def worth_asking(client: Peer) -> bool:
     """Whether the DNS may know how the client is called."""
     host = client.host
-    return client.port is not None and client.reverse is NO_NAME and not host.startswith("127.") and host != "::1"
+    return client.port is not None and client.reverse is NO_NAME and host not in _NOBODY and not host.startswith("127.")
 
 
 async def find(session: Session, confirm: bool) -> None:

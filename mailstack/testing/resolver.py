@@ -48,7 +48,6 @@ TIMEOUT: Final = Trouble.TIMEOUT
 
 Record = str | bytes
 Records = Trouble | Record | Iterable[Record]
-Table = Mapping[str, Trouble | str | Mapping[str, Records]]
 
 
 class Held:
@@ -69,13 +68,13 @@ class Held:
 
 
 class FakeResolver(Resolver):
-    """A resolver over a table.
+    """A resolver over a table: names (or addresses) to `Trouble`, a PTR name, or a mapping of types to records.
 
     secure -- whether its answers count as validated. options -- those of `Resolver`, such as session_queries.
     asked -- (name, type) of every question in order, names canonical.
     """
 
-    def __init__(self, records: Table | None = None, *, secure: bool = False, **options: Any) -> None:
+    def __init__(self, records: Mapping[str, Any] | None = None, *, secure: bool = False, **options: Any) -> None:
         self._source = _Source(records or {}, secure)
         super().__init__(source=self._source, cache=0, **options)
 
@@ -93,7 +92,7 @@ class FakeResolver(Resolver):
 class _Source:
     """The table. Implements `Source`."""
 
-    def __init__(self, records: Table, secure: bool) -> None:
+    def __init__(self, records: Mapping[str, Any], secure: bool) -> None:
         self.asked: list[tuple[str, str]] = []
         self.held: dict[str, Held] = {}
         self._secure = secure

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from mailstack import Session, Transaction
+from mailstack.session.lookup import ReverseName
+from mailstack.session.session import Peer
 from mailstack.session.trace import authentication_results, date_now, protocol_of, received
 from mailstack.testing.message import make_session
 from mailstack.wire.header import Header, authserv_id
@@ -62,6 +64,23 @@ def test_received_is_readable_by_others() -> None:
 )
 def test_received_names_the_client_by_its_address(client: str, port: int | None, seen: str) -> None:
     assert f"from client.example.org {seen} by" in words_of(make_session(client, port=port, sender=""))
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "seen"),
+    [
+        ("mail.example.org", "pass", "(mail.example.org [192.0.2.7])"),
+        ("mail.example.org", "fail", "(mail.example.org [192.0.2.7] (may be forged))"),
+        ("a)\r\nb", "pass", "(a???b [192.0.2.7])"),
+        ("a" * 2000, "pass", f"({'a' * 256} [192.0.2.7])"),
+        (None, "permerror", "(unknown [192.0.2.7])"),
+        (None, "temperror", "(unknown [192.0.2.7])"),
+    ],
+)
+def test_received_names_the_client_as_far_as_it_is_known(name: str | None, result: Any, seen: str) -> None:
+    session = make_session(sender="")
+    session.client = Peer("192.0.2.7", 4, ReverseName(name, result))
+    assert f"from client.example.org {seen} by" in words_of(session)
 
 
 @pytest.mark.parametrize(
