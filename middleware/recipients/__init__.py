@@ -1,121 +1,57 @@
-"""recipients: whose mail this server takes.
+"""recipients: whose mail this server takes, and where it goes.
 
-A recipient that nobody vouches for is refused with `550 relaying denied`. These entries vouch:
+A recipient that nobody vouches for is refused with `550 relaying denied`. These entries vouch, each for its own:
 
-    recipients.Domains("example.org", ".example.org", "bücher.example")   # any address there
-    recipients.Addresses("alice@example.org", "bob@example.org")          # these, and no others at their domains
+    recipients.Domains("example.org", ".example.org", "bücher.example")      # any address there
+    recipients.Addresses("ann@example.org", "/[a-z]+-list@example\\.org/")    # these, and no others at their domains
+    recipients.Users("example.org", known=["ann", "bob"], separator="+")     # these users; ann+lists is ann
+    recipients.Users("example.org", known=recipients.folder(mail.folder_of))  # who has a Maildir in `mail`
+    recipients.Callout("192.0.2.25", "example.org")                          # whom the next server accepts
+    recipients.Aliases({"sales@example.org": ["ann@example.org", "bob@example.net"], "@old.example": "@example.org"})
+
+Wherever domains, addresses, names or aliases are listed, `recipients.file("path")` stands for a file of them, which
+is read again when it changes: one a line, "#" begins a comment, an alias is `address: target, target`. What is wrong
+with a file stops the start, with its line; later it is an error in the log, and the list stays as it was.
 
 Domains compare as the DNS does: letter case is nothing, "bücher.example" and "xn--bcher-kva.example" are the same.
 ".example.org" means every domain below example.org and not example.org itself. An address literal such as
-"[192.0.2.1]" is accepted only if it is listed.
+"[192.0.2.1]" is accepted only if it is listed. Local parts compare without regard to letter case;
+`case_sensitive=True` says otherwise.
 
-postmaster and abuse are accepted at every domain that is listed, whether they are among the addresses or not (RFC 5321
-§4.5.1, RFC 2142 §4); the core does the same for bare postmaster. An entry further up may still refuse them.
+Each says nothing to what is not at its domains: the next entry may know better, and the end of the chain refuses what
+nobody vouched for. At its domains the answer to all that does not exist is the same, `550 5.1.1 no such mailbox
+here`; a check that cannot find out (a database that is down, a next server that does not answer) is 451. Refusing at
+RCPT is what keeps this server from sending bounces to senders that were forged; so let no server behind it be
+stricter.
 
-Neither says no to what is not at its domains: the next entry may know better, and the end of the chain refuses what
-nobody vouched for. Both look at the address as it stands after rewriting.
+postmaster and abuse are accepted at every domain that is listed, whether they are among the addresses or not (RFC
+5321 §4.5.1, RFC 2142 §4); the core does the same for bare postmaster. Give them an alias where no mailbox of that
+name is. An entry further up may still refuse them.
+
+A local part with "%", "!" or "@" in it ("user%other.example@example.org") may be a route to elsewhere for the server
+behind this one. `Domains`, `Callout`, expressions and whole-domain aliases do not take it for an address of theirs,
+so that it is relaying, which `relay` may allow; an address that is listed letter for letter is one.
+
+Aliases stand above the entries that know who exists. Each target is judged by all that stands below, as if the client
+had named it; the client has named one recipient and hears one reply, so the first target that is refused refuses the
+alias. An alias vouches, also for targets elsewhere: then mail leaves with its sender as it is, and SPF of that sender
+may fail there. Targets that are aliases are followed; an alias is not applied to its own targets ("ann: ann,
+archive"). With the client's own parameters (NOTIFY, ORCPT) each target is a recipient of its own.
+
+Callout asks the next server with MAIL FROM:<> and RCPT, sends nothing, and remembers the answer: a yes four hours, a
+no a quarter. Several clients that ask for the same wait for one answer. It never asks itself. In a rehearsal it asks
+too, for that leaves nothing behind. Where every recipient of a transaction is to be asked for on the connection that
+the message takes, `forward.Forward(…, ask_recipients=True)` does that instead. A next server that accepts everybody
+and bounces later makes all of this vain.
+
+All look at the address as it stands after rewriting.
 """
 
-from __future__ import annotations
+from .addresses import Addresses, Users
+from .addresses import folder as folder
+from .aliases import Aliases
+from .callout import Callout
+from .domains import Domains
+from .listing import file as file
 
-from collections.abc import Callable, Iterable
-
-from mailstack import option
-from mailstack.contract.hookspec import hookimpl
-from mailstack.option import ConfigError
-from mailstack.session.transaction import Recipient
-from mailstack.wire.address import Address, AddressError
-from mailstack.wire.reply import Reply
-
-__all__ = ["Addresses", "Domains"]
-
-_UNKNOWN = Reply(550, "no such mailbox here", status="5.1.1")
-_ROLES = frozenset({"postmaster", "abuse"})
-
-
-class Domains:
-    """Vouch for every address at these domains.
-
-    domains -- "example.org", ".example.org" (all below it) or "[192.0.2.1]". ConfigError for anything else.
-    """
-
-    rehearsable = True
-
-    def __init__(self, *domains: str) -> None:
-        self._includes = _domain_test(domains)
-
-    @hookimpl
-    def rcpt(self, recipient: Recipient) -> None:
-        if self._includes(recipient.address.domain):
-            recipient.accept()
-
-
-class Addresses:
-    """Vouch for these addresses, and refuse all others at their domains: 550 5.1.1.
-
-    addresses -- "user@example.org". Local parts compare without regard to letter case.
-    separator -- what parts a user from a detail (RFC 5233): with "+", mail to user+anything@example.org is user's.
-        Default "": nothing does.
-
-    ConfigError for what is no address.
-    """
-
-    rehearsable = True
-
-    def __init__(self, *addresses: str, separator: str = "") -> None:
-        if not addresses:
-            raise ConfigError("Addresses() has no addresses", remedy='write Addresses("user@example.org", …)')
-        listed = [_mailbox(address) for address in addresses]
-        self._known = {_key(address.local, address.domain) for address in listed}
-        self._domains = {address.domain for address in listed}
-        self._separator = separator
-
-    @hookimpl
-    def rcpt(self, recipient: Recipient) -> Reply | None:
-        address = recipient.address
-        if address.domain not in self._domains:
-            return None
-        if not self._knows(address):
-            return _UNKNOWN
-        recipient.accept()
-        return None
-
-    def _knows(self, address: Address) -> bool:
-        key = _key(address.local, address.domain)
-        if key in self._known or key[0] in _ROLES:
-            return True
-        user, found, _ = key[0].partition(self._separator) if self._separator else ("", "", "")
-        return bool(found) and (user, key[1]) in self._known
-
-
-def _mailbox(text: str) -> Address:
-    address = option.address(text, name="Addresses")
-    if not address.domain:
-        raise ConfigError(f"Addresses: {text!r} has no domain", remedy='write "user@example.org"')
-    return address
-
-
-def _key(local: str, domain: str) -> tuple[str, str]:
-    return local.lower(), domain
-
-
-def _domain_test(written: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a domain (canonical) is one of those, or below one that was written with a dot in front."""
-    exact: set[str] = set()
-    parents: list[str] = []
-    for item in written:
-        if item.startswith("."):
-            parents.append("." + option.domain(item[1:], name="Domains"))
-        else:
-            exact.add(_literal(item) if item.startswith("[") else option.domain(item, name="Domains"))
-    if not exact and not parents:
-        raise ConfigError("Domains() has no domains", remedy='write Domains("example.org", …)')
-    below = tuple(parents)
-    return lambda domain: domain in exact or domain.endswith(below)
-
-
-def _literal(text: str) -> str:
-    try:
-        return Address.parse(f"postmaster@{text}").domain
-    except AddressError:
-        raise ConfigError(f"Domains: {text!r} is no address literal", remedy='write "[192.0.2.1]"') from None
+__all__ = ["Addresses", "Aliases", "Callout", "Domains", "Users"]

@@ -1,0 +1,217 @@
+"""Aliases: mail for one address goes to others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from mailstack import option
+from mailstack.contract.hookspec import CallNext, hookimpl
+from mailstack.option import ConfigError
+from mailstack.session.transaction import EXPANSION, Recipient
+from mailstack.wire.address import Address
+from mailstack.wire.reply import Reply
+
+from . import place
+from .listing import File, Item, Listing
+
+__all__ = ["Aliases"]
+
+# Linear: whatever follows a part begins like none of it.
+_PART: Final = r'(?:"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[^"\[,:])+'
+_LINE: Final = re.compile(rf"({_PART}):(.*)", re.DOTALL)
+_TARGET: Final = re.compile(rf"({_PART})(?:,|\Z)", re.DOTALL)
+
+_Place = tuple[str, str]
+
+
+class Aliases:
+    """Deliver mail for one address to others, and vouch for it.
+
+    aliases -- a mapping of address to one or several targets, and `file(path)` of lines "address: target, target".
+        "sales@example.org" is one address, "postmaster" the bare one; "@old.example" is every address there that has
+        no alias of its own. A target is an address, or "@new.example", which keeps the local part.
+    separator -- as in `Addresses`: an alias of user takes mail for user+detail too; the detail is dropped.
+    case_sensitive -- whether local parts that differ in letter case alone are different.
+
+    ConfigError with file and line: what is no alias, one that is written twice, a cycle, more than 100 targets.
+    """
+
+    name = "recipients"
+    rehearsable = True
+
+    def __init__(
+        self, *aliases: Mapping[str, str | Iterable[str]] | File, separator: str = "", case_sensitive: bool = False
+    ) -> None:
+        self._separator = separator
+        self._case = option.boolean(case_sensitive, name="Aliases(case_sensitive)")
+        items: list[Item | File] = []
+        for each in aliases:
+            if isinstance(each, File):
+                items.append(each)
+            else:
+                items += [Item(f"{left}: {_joined(right)}") for left, right in each.items()]
+        self._book = Listing(items, lambda items: _Book(items, self._key))
+
+    def _key(self, address: Address) -> _Place:
+        return (address.local if self._case else address.local.lower()), address.domain
+
+    @hookimpl
+    async def rcpt(self, recipient: Recipient, call_next: CallNext) -> Reply:
+        targets = self._targets(recipient.address)
+        if targets is None:
+            return await call_next()
+        recipient.accept()
+        if len(targets) == 1:
+            recipient.rewrite(targets[0])
+            return await call_next()
+        return await self._ask_each(recipient, targets, call_next)
+
+    async def _ask_each(self, recipient: Recipient, targets: Sequence[Address], call_next: CallNext) -> Reply:
+        """Each target is judged below; the client can try them together only, so the first refusal is for all."""
+        reached: list[Address] = []
+        for target in targets:
+            recipient.expand([target])
+            reply = await call_next()
+            if reply.refused:
+                return reply
+            reached += [recipient.address, *(each.address for each in recipient.expansion)]
+        recipient.expand(reached)
+        return reply
+
+    def _targets(self, address: Address) -> tuple[Address, ...] | None:
+        """Where mail for the address goes; None when it has no alias."""
+        book = self._book.current
+        for form in place.forms(address, self._separator):
+            if targets := book.exact(form):
+                return targets
+        return book.wild(address)
+
+
+def _joined(targets: str | Iterable[str]) -> str:
+    return targets if isinstance(targets, str) else ", ".join(targets)
+
+
+class _Target(NamedTuple):
+    """local -- None keeps the one that was asked for."""
+
+    local: str | None
+    domain: str
+
+    def of(self, address: Address) -> Address:
+        return Address(address.local if self.local is None else self.local, self.domain)
+
+
+class _Alias(NamedTuple):
+    """One line."""
+
+    written: str
+    targets: tuple[_Target, ...]
+    item: Item
+
+
+_Found = dict[Address, tuple[Address, ...]]
+
+
+class _Book:
+    """All aliases, resolved: what they lead to has no alias any more.
+
+    An alias is not applied to its own targets: "ann: ann, archive" keeps a copy. Any longer way back is a cycle.
+    """
+
+    __slots__ = ("_aliases", "_key", "_resolved")
+
+    def __init__(self, items: Sequence[Item], key: Callable[[Address], _Place]) -> None:
+        self._key = key
+        self._aliases: dict[_Place, _Alias] = {}  # ("", domain) is the whole domain
+        for item in items:
+            with item.blamed():
+                self._add(item)
+        if not self._aliases:
+            remedy = 'write Aliases({"sales@example.org": "ann@example.org"})'
+            raise ConfigError("Aliases() has no aliases", remedy=remedy)
+        self._resolved: dict[_Place, tuple[Address, ...]] = {}
+        found: _Found = {}
+        # A cycle goes through an address that is written, or through whole domains alone, whatever the local part.
+        for at, alias in self._aliases.items():
+            with alias.item.blamed():
+                targets = self._follow(Address(at[0] or "\0", at[1]), (), found)
+            if at[0]:
+                self._resolved[at] = targets
+
+    def _add(self, item: Item) -> None:
+        line = _LINE.fullmatch(item.text)
+        if line is None:
+            raise _no_alias(item.text)
+        written = line[1].strip()
+        left = _target(written)
+        at = self._key(Address(left.local or "", left.domain))
+        if at in self._aliases:
+            raise ConfigError(f"Aliases: {written} is there twice", remedy="put all targets into one of them")
+        targets = tuple(dict.fromkeys(map(_target, _split(line[2].strip(), item.text))))
+        self._aliases[at] = _Alias(written, targets, item)
+
+    # Questions.
+
+    def exact(self, address: Address) -> tuple[Address, ...] | None:
+        """The targets of an address that is written."""
+        return self._resolved.get(self._key(address))
+
+    def wild(self, address: Address) -> tuple[Address, ...] | None:
+        """The targets of an address whose domain is written. What is routed is nobody's local part."""
+        if ("", address.domain) not in self._aliases or place.is_routed(address):
+            return None
+        return self._follow(address, (), {})
+
+    # Resolution.
+
+    def _alias_of(self, address: Address) -> _Alias | None:
+        return self._aliases.get(self._key(address)) or self._aliases.get(("", address.domain))
+
+    def _follow(self, address: Address, way: tuple[_Alias, ...], found: _Found) -> tuple[Address, ...]:
+        """All that the address leads to. found -- what is known already. ConfigError: a cycle, too many."""
+        alias = self._alias_of(address)
+        if alias is None or (way and alias is way[-1]):
+            return (address,)
+        if address not in found:
+            if alias in way:
+                words = " → ".join(each.written for each in (*way[way.index(alias) :], alias))
+                with alias.item.blamed():
+                    raise ConfigError(f"Aliases: a cycle: {words}", remedy="let one of them lead elsewhere")
+            ends: dict[Address, None] = {}
+            for target in alias.targets:
+                ends.update(dict.fromkeys(self._follow(target.of(address), (*way, alias), found)))
+            if len(ends) > EXPANSION:
+                remedy = f"leave at most {EXPANSION}; for more, use a program that keeps mailing lists"
+                raise ConfigError(f"Aliases: {alias.written} has {len(ends)} targets", remedy=remedy)
+            found[address] = tuple(ends)
+        return found[address]
+
+
+def _split(text: str, line: str) -> Iterator[str]:
+    """The targets of a line."""
+    end = 0
+    while end < len(text):
+        target = _TARGET.match(text, end)
+        if target is None:
+            raise _no_alias(line)
+        yield target[1].strip()
+        end = target.end()
+    if not end or text.endswith(","):
+        raise _no_alias(line)
+
+
+def _no_alias(text: str) -> ConfigError:
+    remedy = 'write "sales@example.org: ann@example.org, bob@example.org"'
+    return ConfigError(f"Aliases: {text!r} is no alias", remedy=remedy)
+
+
+def _target(text: str) -> _Target:
+    """An address, bare postmaster, or "@domain"."""
+    if text.startswith("@"):
+        return _Target(None, place.domain(text[1:], "Aliases"))
+    address = option.address(text, name="Aliases")
+    if not address.postmaster:
+        address = place.mailbox(text, "Aliases")
+    return _Target(address.local, address.domain)

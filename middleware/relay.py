@@ -1,0 +1,112 @@
+"""relay: who may send mail to anywhere through this server.
+
+    relay.Relay("192.0.2.0/24", "2001:db8:1::/48", norelay="192.0.2.99")   # our networks, but not the guests' machine
+    When(predicate.listener("submission"), relay.Relay(only=True))         # nobody else is served at that listener
+    relay.Attempts(5)                                                      # five strange recipients, and it is over
+
+A recipient that nobody vouches for is refused: `550 relaying denied`. `recipients` vouches for mail that is ours,
+whoever sends it; `Relay` vouches for all mail of clients that are ours, wherever it goes. Both may stand in one
+stack, in any order. Entries between them still have their say, so policy that is meant for strangers stands in
+`Unless(…)`.
+
+Who is ours: a client in one of the networks that is in none of the holes (`norelay`), and a client with an identity
+(`session.user`: a login, or a client certificate that was mapped to a name), wherever it comes from. An address can
+be forged by nobody who wants to hear the answers, but the server must see the client's own: behind a proxy that does
+not tell (PROXY, XCLIENT), every client has the proxy's. A UNIX socket has no address, and is in no network.
+
+`only=True` makes it a server for these clients alone: everybody else is refused at RCPT, mail for our own domains
+too, and is told what a stranger would be. Bare postmaster is heard all the same.
+
+`Attempts` ends a session with 421 when so many recipients were refused because nobody vouched. Who tries the relay is
+looking for an open one, or is misconfigured; neither is worth many answers. Place it anywhere.
+
+`mailstack check` calls a configuration an open relay when addresses that are nobody's (RFC 5737) may relay.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mailstack import option
+from mailstack.contract.hookspec import hookimpl
+from mailstack.option import ConfigError, Network
+from mailstack.session.session import Session
+from mailstack.session.stash import Key
+from mailstack.session.transaction import Recipient
+from mailstack.wire.reply import Reply
+
+__all__ = ["Attempts", "Relay"]
+
+_DENIED: Final = Reply(550, "relaying denied", status="5.7.1")  # what the core says to recipients without a vouch
+_ENOUGH: Final = Reply(421, "too many attempts to relay", status="4.7.0", close=True)
+
+
+class Relay:
+    """Vouch for every recipient of clients that may relay.
+
+    networks -- "192.0.2.0/24", "2001:db8::/32", one address. norelay -- one or several holes in them.
+    only -- whether nobody else may use this server: 550 5.7.1 at RCPT.
+    authenticated -- whether a client with an identity may relay from anywhere.
+
+    ConfigError for what is no network, for a hole outside of the networks, and when nobody could relay.
+    """
+
+    rehearsable = True
+
+    def __init__(
+        self,
+        *networks: str | Network,
+        norelay: str | Network | tuple[str | Network, ...] | list[str | Network] = (),
+        only: bool = False,
+        authenticated: bool = True,
+    ) -> None:
+        self._networks = option.networks(*networks, name="Relay")
+        self._holes = option.networks(norelay, name="Relay(norelay)")
+        self._only = option.boolean(only, name="Relay(only)")
+        self._authenticated = option.boolean(authenticated, name="Relay(authenticated)")
+        if not self._networks and not self._authenticated:
+            raise ConfigError("Relay() lets nobody relay", remedy='write Relay("192.0.2.0/24"), or authenticated=True')
+        for hole in self._holes:
+            if not any(_within(hole, network) for network in self._networks):
+                raise ConfigError(f"Relay(norelay): {hole} is in none of the networks", remedy="leave it out")
+
+    @hookimpl
+    def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if self.allows(session):
+            recipient.accept()
+            return None
+        return _DENIED if self._only else None
+
+    def allows(self, session: Session) -> bool:
+        """Whether the client may relay."""
+        if self._authenticated and session.user is not None:
+            return True
+        ip = session.client.ip
+        if ip is None or not any(ip in network for network in self._networks):
+            return False
+        return not any(ip in hole for hole in self._holes)
+
+
+def _within(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+class Attempts:
+    """End a session with 421 when this many of its recipients were refused because nobody vouched for them.
+
+    most -- at least 1.
+    """
+
+    rehearsable = True
+
+    def __init__(self, most: int = 5) -> None:
+        self._most = option.integer(most, name="Attempts", minimum=1)
+        self._seen: Key[int] = Key("relay attempts")
+
+    @hookimpl
+    def replied(self, session: Session, phase: str, reply: Reply) -> None:
+        if phase != "rcpt" or reply != _DENIED:
+            return
+        seen = session.stash[self._seen] = session.stash.get(self._seen, 0) + 1
+        if seen == self._most:
+            session.close(_ENOUGH)
