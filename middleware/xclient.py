@@ -10,14 +10,15 @@ earlier XCLIENT said.
     S: 220 mx.example.org ESMTP mailstack
 
 The conversation then begins anew as if that client had just connected: the `connect` chain is asked again, its answer
-is the reply, and EHLO is due. What several commands say adds up.
+is the reply, and EHLO is due. What several commands say adds up until EHLO comes; after it nothing of that is
+inherited but the address, so that one client never has the login of another.
 
     ADDR, PORT          become `session.client`
+    NAME                its name, which counts as confirmed; without it the server looks for one itself
     DESTADDR, DESTPORT  become `session.server`
     HELO                `session.helo`, until the next HELO or EHLO
     LOGIN               `session.user`: the client counts as authenticated
-    NAME, PROTO         are checked and taken, and change nothing: the name of a client is the resolver's finding, the
-                        protocol is what EHLO or HELO says
+    PROTO               changes nothing: the protocol is what EHLO or HELO says
 
 Values are xtext; [UNAVAILABLE] and [TEMPUNAVAIL] mean that the proxy does not know. A client without address is
 0.0.0.0, which no list holds: the proxy's own rights are never those of a stranger.
@@ -37,6 +38,7 @@ from typing import Any
 from mailstack import log
 from mailstack.contract.hookspec import hookimpl
 from mailstack.option import ConfigError, Network, networks
+from mailstack.session.lookup import ReverseName
 from mailstack.session.session import Peer, Session
 from mailstack.session.stash import Key
 from mailstack.wire.command import Command, decode_xtext
@@ -50,7 +52,7 @@ _SYNTAX = Reply(501, "the syntax is XCLIENT NAME=value ..., with values in xtext
 
 NOWHERE = "0.0.0.0"
 
-# What the proxy has said so far, and who it is. Both must outlive the restart, which takes the stash.
+# What the proxy has said since EHLO, and who it is. Both must outlive the restart, which takes the stash.
 _SAID: Key[dict[str, Any]] = Key("xclient.said")
 _ORIGIN: Key[Peer] = Key("xclient.origin")
 
@@ -70,6 +72,8 @@ class XClient:
 
     @hookimpl
     def ehlo(self, session: Session, verb: str, keywords: MutableMapping[str, str]) -> None:
+        if _SAID in session.stash:
+            del session.stash[_SAID]
         if verb != "HELO" and self._trusts(session):
             keywords["XCLIENT"] = " ".join(_ATTRIBUTES)
 
@@ -96,7 +100,7 @@ async def _restart(session: Session, given: Mapping[str, Any]) -> Reply:
     origin = session.stash.get(_ORIGIN, session.client)
     earlier: dict[str, Any] | None = session.stash.get(_SAID)
     said = {**(earlier or {}), **given}
-    client = _end(session.client, said, "ADDR", "PORT")
+    client = _named(_end(session.client, said, "ADDR", "PORT"), said)
     server = _end(session.server, said, "DESTADDR", "DESTPORT")
     log.info("xclient", session=session.id, peer=str(origin), client=str(client), user=said.get("LOGIN"))
     reply = await session.restart(client=client, server=server, helo=said.get("HELO"), user=said.get("LOGIN"))
@@ -109,8 +113,15 @@ def _end(now: Peer, said: Mapping[str, Any], address: str, port: str) -> Peer:
     if address in said:
         return Peer(said[address] or NOWHERE, said.get(port) or 0)
     if port in said and now.port is not None:
-        return Peer(now.host, said[port] or 0)
+        return Peer(now.host, said[port] or 0, now.reverse)
     return now
+
+
+def _named(client: Peer, said: Mapping[str, Any]) -> Peer:
+    """The client with the name that was told; the DNS knows none of an address that nobody knows."""
+    nowhere = "ADDR" in said and said["ADDR"] is None
+    name = said.get("NAME", _NAMELESS if nowhere else None)
+    return client if name is None else Peer(client.host, client.port, name)
 
 
 # The attributes: None is a value that the proxy does not know. ValueError for what cannot be.
@@ -151,7 +162,21 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _name(text: str) -> str:
+_NAMELESS = ReverseName(result="permerror")
+_NAMES = {"[UNAVAILABLE]": _NAMELESS, "[TEMPUNAVAIL]": ReverseName(result="temperror")}
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+
+
+def _reverse_name(text: str) -> ReverseName:
+    """A name of the DNS, which the proxy has confirmed."""
+    if (unknown := _NAMES.get(text.upper())) is not None:
+        return unknown
+    if not _NAME.fullmatch(text):
+        raise ValueError("no name of the DNS")
+    return ReverseName(text.lower().removesuffix("."), "pass")
+
+
+def _hello(text: str) -> str:
     """As the argument of EHLO: printable ASCII without blanks."""
     if not text.isascii() or " " in text or len(text) > 255:
         raise ValueError("no name")
@@ -171,11 +196,11 @@ def _protocol(text: str) -> str:
 
 
 _ATTRIBUTES: Mapping[str, Callable[[str], object]] = {
-    "NAME": _known(_name),
+    "NAME": _reverse_name,
     "ADDR": _known(_address),
     "PORT": _known(_port),
     "PROTO": _protocol,
-    "HELO": _known(_name),
+    "HELO": _known(_hello),
     "LOGIN": _known(_login),
     "DESTADDR": _known(_address),
     "DESTPORT": _known(_port),

@@ -76,6 +76,25 @@ async def test_each_attribute_is_read(argument: str, expected: tuple[str | None,
         assert facts(smtp) == (expected[0] or before, *expected[1:])
 
 
+@pytest.mark.parametrize(
+    ("argument", "name", "result"),
+    [
+        ("ADDR=198.51.100.7 NAME=MX.example.net.", "mx.example.net", "pass"),
+        ("NAME=mx_1.example.net", "mx_1.example.net", "pass"),
+        ("ADDR=198.51.100.7 NAME=[UNAVAILABLE]", None, "permerror"),
+        ("ADDR=198.51.100.7 NAME=[tempunavail]", None, "temperror"),
+        ("ADDR=[UNAVAILABLE]", None, "permerror"),
+        ("ADDR=[UNAVAILABLE] NAME=mx.example.net", "mx.example.net", "pass"),
+    ],
+)
+async def test_the_name_that_is_told_is_the_client_s(argument: str, name: str | None, result: str) -> None:
+    async with dialog() as smtp:
+        assert await smtp.say(f"XCLIENT {argument}") == 220
+        assert await smtp.say("EHLO mx.example.net") == 250
+        assert (smtp.session.client.reverse.name, smtp.session.client.reverse.result) == (name, result)
+        assert smtp.session.client_name == (name if result == "pass" else None)
+
+
 WRONG = [
     "",
     "ADDR",
@@ -101,6 +120,8 @@ WRONG = [
     "HELO=mx+20example.net",
     "HELO=mx+0D+0Aexample.net",
     "NAME=mx+00.example.net",
+    "NAME=[198.51.100.7]",
+    "NAME=mx+3B.example.net",
     "NAME=b+C3+BCcher.example",
     "LOGIN=anna+0D+0AMAIL",
     "LOGIN=anna+ff",
@@ -153,6 +174,20 @@ async def test_what_several_commands_say_adds_up() -> None:
         assert facts(smtp) == ("198.51.100.7:4711", "203.0.113.1:0", "mx.example.net", "anna")
         assert await smtp.say("XCLIENT LOGIN=[UNAVAILABLE] PORT=4712") == 220
         assert facts(smtp) == ("198.51.100.7:4712", "203.0.113.1:0", "mx.example.net", None)
+
+
+async def test_one_client_has_neither_login_nor_name_of_the_one_before() -> None:
+    async with dialog() as smtp:
+        assert await smtp.say("XCLIENT ADDR=198.51.100.7 PORT=4711 NAME=mx.example.net LOGIN=anna") == 220
+        assert await smtp.message("a@example.org", "b@example.org") == 250
+        assert await smtp.say("XCLIENT ADDR=198.51.100.8") == 220
+        assert facts(smtp) == ("198.51.100.8:0", "192.0.2.2:25", None, None)
+        assert smtp.session.client.reverse.name is None
+        assert await smtp.say("XCLIENT PORT=4712 NAME=mx.example.com") == 220
+        assert await smtp.say("EHLO me") == 250
+        assert await smtp.say("XCLIENT PORT=4713") == 220
+        assert facts(smtp) == ("198.51.100.8:4713", "192.0.2.2:25", None, None)
+        assert smtp.session.client.reverse.name == "mx.example.com"
 
 
 async def test_not_within_a_transaction() -> None:
