@@ -9,7 +9,7 @@ DOMAINS to HOSTNAME. Port 25 needs root at the start, and then `Server(user=…)
 
 from mailstack import Listener, Postpone, Server, Stack, Unless, predicate
 from mailstack.handlers import maildir
-from mailstack.middleware import connectiontime, earlytalker, recipients, vrfy
+from mailstack.middleware import connectiontime, earlytalker, limits, recipients, vrfy
 
 HOSTNAME = "mx.example.org"
 DOMAINS = ("example.org", "example.net")
@@ -22,6 +22,14 @@ server = Server(
     Stack(
         # One line in the log for each connection, with its time. On top, so that all else is within it.
         connectiontime.ConnectionTime(),
+        # What one client may take, and how long it is waited for when the server is nearly full.
+        Unless(
+            friend,
+            limits.Sessions(total=900, per_ip=20, per_prefix=100),
+            limits.Rate(connections="120/1m"),
+            limits.Stress(),
+            limits.Tarpit(),
+        ),
         # Who talks before the banner is no mail server. The refusal waits until RCPT, so that the log has sender and
         # recipient, and postmaster can be asked why.
         Unless(friend, Postpone(earlytalker.EarlyTalker(wait="1s"))),

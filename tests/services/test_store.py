@@ -168,12 +168,13 @@ async def test_places_outlast_any_flood_of_other_entries(make: Make) -> None:
 async def test_a_key_that_is_none_is_refused(make: Make, wrong: str) -> None:
     store = make()
     async with store.opened():
-        for call in (
+        calls: list[Callable[[], Any]] = [
             lambda: store.put(wrong, b"", 1),
             lambda: store.add(wrong, 1, 1),
             lambda: store.take(wrong, Rate.parse("1/1s")),
             lambda: store.enter({wrong: 1}),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(ValueError, match="is no key"):
                 await call()
 

@@ -43,7 +43,8 @@ class Memory:
         finally:
             self._open -= 1
 
-    def __len__(self) -> int:
+    @property
+    def kept(self) -> int:
         """Entries, those among them that have ended too."""
         return len(self._entries)
 
