@@ -1,8 +1,8 @@
 """What a stack that loads may still get wrong: it takes nobody's mail, it keeps none, or it is an open relay.
 
 The first two can be read from the stack. The third is asked: the compiled `rcpt` chain, in rehearsal, for two strangers
-at two domains that do not exist, on behalf of clients outside. Only a chain that accepts both from every client is
-called open, because an address that is an example here may be somebody's own network.
+at two domains that do not exist, on behalf of clients outside. Only a chain that accepts both from all of them, of IPv4
+or of IPv6, is called open, because an address that is an example here may be somebody's own network.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ..session.later import Later
     from ..wire.reply import Reply
 
-# RFC 5737: addresses that are nobody's.
-OUTSIDE = ("192.0.2.1", "198.51.100.1", "203.0.113.1")
+# Addresses that are nobody's: RFC 5737; RFC 3849 and RFC 9637.
+OUTSIDE = (("192.0.2.1", "198.51.100.1", "203.0.113.1"), ("2001:db8::1", "3fff::1"))
 # Seconds that all questions together may take.
 PATIENCE = 20.0
 
@@ -63,9 +63,11 @@ async def _probe(step: Step, labels: list[str], hostname: str) -> list[str]:
     found = []
     with anyio.move_on_after(PATIENCE):
         for label in labels:
-            questions = product(OUTSIDE, strangers)
-            if all([await _accepts(step, hostname, label, client, stranger) for client, stranger in questions]):
-                found.append(label)
+            for clients in OUTSIDE:
+                questions = product(clients, strangers)
+                if all([await _accepts(step, hostname, label, client, stranger) for client, stranger in questions]):
+                    found.append(label)
+                    break
     return found
 
 

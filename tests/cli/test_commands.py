@@ -244,6 +244,43 @@ def test_a_stack_that_does_not_take_everybodys_mail_is_no_open_relay(configurati
     assert "OPEN RELAY" not in result.stdout
 
 
+LISTENERS = "listeners=[Listener('[::]:25', name=name) for name in ('outside', 'inside')]"
+
+
+@pytest.mark.parametrize(
+    ("stack", "listeners"),
+    [
+        ("relay.Relay('0.0.0.0/0', '::/0')", ["outside", "inside"]),
+        ("relay.Relay('0.0.0.0/0')", ["outside", "inside"]),
+        ("relay.Relay('::/0', only=True)", ["outside", "inside"]),
+        ("relay.Relay('0.0.0.0/0', norelay='10.0.0.0/8'), recipients.Domains('example.org')", ["outside", "inside"]),
+        ("When(predicate.listener('inside'), relay.Relay('0.0.0.0/0'))", ["inside"]),
+        ("recipients.Addresses('/.*/')", ["outside", "inside"]),
+        ("recipients.Aliases({'a@example.org': 'b@example.org'}), recipients.Addresses('/.*/')", ["outside", "inside"]),
+        ("Unless(predicate.sender_in('example.org'), relay.Relay('0.0.0.0/0'))", ["outside", "inside"]),
+        ("Observe(relay.Relay('0.0.0.0/0'))", []),
+        ("relay.Relay(), recipients.Domains('example.org')", []),
+        ("relay.Relay('192.0.2.0/24', '2001:db8::/32', '10.0.0.0/8')", []),
+        ("relay.Relay('0.0.0.0/0', norelay='192.0.2.0/24')", []),
+        ("relay.Attempts(1), relay.Relay(only=True), recipients.Domains('.org')", []),
+        ("recipients.Aliases({'@old.example': '@example.org'}), recipients.Callout('192.0.2.1', 'example.org')", []),
+        ("recipients.Users('example.org', known=lambda address: True)", []),
+    ],
+)
+def test_an_open_relay_is_found_whatever_entries_it_is_made_of(
+    configuration: Path, stack: str, listeners: list[str]
+) -> None:
+    configuration.write_text(
+        HEAD
+        + "from mailstack import Observe, Unless, When, predicate\nfrom mailstack.middleware import recipients, relay\n"
+        + f"server = Server(Stack({stack}, discard.Discard()), {LISTENERS})\n"
+    )
+    result = run("check", "mx.py")
+    assert result.exit_code == (1 if listeners else 0), result.stdout
+    named = [line.rpartition(" at ")[2] for line in result.stdout.splitlines() if "OPEN RELAY" in line]
+    assert named == listeners
+
+
 def test_only_the_listeners_that_relay_are_named(configuration: Path) -> None:
     configuration.write_text(
         HEAD

@@ -78,7 +78,7 @@ def served(name: str, backend: str, folder: Path) -> Iterator[Running]:
 
 def connect(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=30)
-    assert re.match(rb"220 (localhost|mx\.example\.org) [EL]S?MTP", client.recv(4096))
+    assert re.match(rb"220 (localhost|mx\.example\.org|edge\.example\.org) [EL]S?MTP", client.recv(4096))
     return client
 
 
@@ -153,6 +153,25 @@ def test_mx_takes_the_mail_of_its_domains_and_is_civil_to_the_civil(tmp_path: Pa
         replies = heard(hasty)
         assert [line[:3] for line in replies] == ["220", "250", "250", "554", "250", "221"]
         assert stop(running, signal.SIGTERM, idle) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_edge_lets_in_whom_the_next_server_knows(tmp_path: Path, backend: str) -> None:
+    with served("quickstart.py", backend, tmp_path) as behind:
+        edge = tmp_path / "edge.py"
+        text = (CONF / "edge.py").read_text()
+        assert 'NEXT = "192.0.2.25:25"' in text
+        edge.write_text(text.replace("192.0.2.25:25", f"127.0.0.1:{behind.port}"))
+        with served(str(edge), backend, tmp_path) as running, connect(running.port) as idle:
+            send(running.port, "you@example.org")
+            with pytest.raises(smtplib.SMTPRecipientsRefused, match="no such mailbox"):
+                send(running.port, "you@mx.example.org")  # whom the next server refuses
+            with pytest.raises(smtplib.SMTPRecipientsRefused, match="relaying denied"):
+                send(running.port, "you@elsewhere.example")
+            (mail,) = (tmp_path / "var/mail/new").iterdir()
+            assert mail.read_text().count("\nReceived: ") == 2
+            assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
+            assert stop(running, signal.SIGTERM, idle) == 0
 
 
 def talks_early(port: int) -> socket.socket:
