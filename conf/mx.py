@@ -14,7 +14,7 @@ from mailstack.middleware import connectiontime, earlytalker, limits, recipients
 HOSTNAME = "mx.example.org"
 DOMAINS = ("example.org", "example.net")
 LISTEN = "[::]:25"
-FRIENDS = ("192.0.2.0/24", "2001:db8::/32")  # machines of our own, which need not show their manners
+FRIENDS = ("198.51.100.0/24", "2001:db8::/32")  # machines of our own, which need not show their manners
 
 friend = predicate.client_in(*FRIENDS)
 

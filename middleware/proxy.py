@@ -14,6 +14,8 @@ Afterwards `session.client` and `session.server` are the two ends as the client 
 proxy. What came behind the header in the same segment is the client's: the beginning of a TLS handshake, or octets
 before the banner, which an early-talker check sees.
 
+A client of a UNIX socket has no address, and is none of the proxies.
+
 This entry stands above the one that makes the TLS handshake, for the header comes in clear before it, and above
 conditions on the client's address.
 
@@ -43,7 +45,7 @@ from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import duration
 from mailstack.session.session import Peer, Session
 
-__all__ = ["Header", "Proxy", "parse_binary", "parse_text"]
+__all__ = ["Proxy"]
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of version 2, §2.2
 LONGEST_LINE = 107  # octets with CRLF, §2.1
