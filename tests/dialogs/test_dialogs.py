@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailstack import Message, Recipient, Reply, Sender, Session, hookimpl
+from mailstack.middleware import recipients, relay
 from mailstack.testing import Dialog, Vouch
 from mailstack.testing.transcript import play, read
 
@@ -112,6 +113,13 @@ STACKS: dict[str, Callable[[], tuple[object, ...]]] = {
     "slammed": lambda: (SlammedDoor(),),
     "rude": lambda: (Friendly(), Rude(), Vouch()),
     "picky": lambda: (Picky(), Vouch()),
+    "ours": lambda: (
+        relay.Attempts(4),
+        relay.Relay("198.51.100.0/24"),
+        recipients.Aliases({"team@example.org": "ann@example.org, bob@example.org", "@old.example": "@example.org"}),
+        recipients.Addresses("ann@example.org", "bob@example.org", separator="+"),
+        recipients.Domains(".example.net"),
+    ),
     "broken": lambda: (Broken(), Rude(), Vouch()),
 }
 
