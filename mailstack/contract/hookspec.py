@@ -139,7 +139,8 @@ class Hooks:
         """RCPT, parsed.
 
         recipient -- its `address` and typed `parameters`. `recipient.accept()` vouches: we are responsible for this
-            address, or this client may relay to it. `recipient.rewrite(address)` delivers elsewhere.
+            address, or this client may relay to it. `recipient.rewrite(address)` delivers elsewhere,
+            `recipient.expand(addresses)` to several.
 
         The end of the chain answers **550 relaying denied, unless somebody vouched**. A 2xx from a check does not count
         as a vouch: without one it becomes 550 too. A positive answer from a check silences all later checks; to let

@@ -112,7 +112,7 @@ class Step:
 class Outcome:
     """What a recipient comes to. verdict -- "accepted", "deferred" (4xx, or the server hung up) or "refused".
 
-    address -- as the client gave it. final -- as it stands after rewriting, "" where the message never came so far.
+    address -- as the client gave it. final -- all that it has become, "" where the message never came so far.
     """
 
     address: str
@@ -187,7 +187,7 @@ class _Witness:
         self._script = script
         self._header: Header | None = None
         self._sender = ""
-        self._final: dict[str, str] = {}
+        self._final: dict[str, dict[str, None]] = {}  # each once, in order
 
     def started(self, session: Session | None = None) -> None:
         """The task status of `Server.serve_stream`: nobody was asked yet."""
@@ -200,7 +200,8 @@ class _Witness:
         transaction = session.transaction
         assert transaction is not None
         self._header, self._sender = message.header, str(transaction.sender)
-        self._final = {each.given.original: str(each) for each in transaction.recipients}
+        for each in transaction.recipients:
+            self._final.setdefault(each.given.original, {})[str(each)] = None
         return await call_next()
 
     def complete(self, report: Report) -> None:
@@ -209,7 +210,9 @@ class _Witness:
             return
         report.sender = self._sender
         report.added, report.removed = _difference(_header_of(self._script.message), self._header)
-        report.recipients = tuple(replace(each, final=self._final.get(each.address, "")) for each in report.recipients)
+        report.recipients = tuple(
+            replace(each, final=", ".join(self._final.get(each.address, ()))) for each in report.recipients
+        )
 
 
 # The client.

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from mailstack import ConfigError, Observe, Recipient, Reply, hookimpl
+from mailstack import ConfigError, Observe, Recipient, Reply, Server, Stack, hookimpl
 from mailstack.middleware.recipients import Addresses, Aliases, Domains
 from mailstack.testing import Dialog
+from mailstack.testing.rehearsal import Script, rehearse
 
 RELAY = (550, "5.7.1")
 
@@ -160,6 +161,14 @@ async def test_it_is_a_verdict_of_the_entry_that_gave_it() -> None:
 
 async def test_what_is_only_observed_changes_nobody() -> None:
     assert await sent("all@example.org", Observe(Aliases(TABLE)), Domains("example.org")) == ["all@example.org"]
+
+
+async def test_a_rehearsal_shows_all_that_an_alias_becomes() -> None:
+    server = Server(Stack(Aliases(TABLE), lambda message: None), [], hostname="mx.test")
+    names = ("all@example.org", "sales@example.org", "sales@example.org")
+    report = await rehearse(server, Script(sender="a@example.net", recipients=names))
+    finals = ["ann@example.org, bob@example.net", "ann@example.org", "ann@example.org"]
+    assert [each.final for each in report.recipients] == finals
 
 
 # Tables that make no sense.
