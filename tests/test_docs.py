@@ -42,7 +42,7 @@ def blocks(document: Path, language: str) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 async def test_its_python_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    module = ModuleType(document.stem.replace("-", "_"))
+    module = ModuleType(f"document_{document.stem.replace('-', '_')}")  # docs/dns.md must not be taken for `dns`
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for line, text in blocks(document, "smtp"):
         (tmp_path / "tests/dialogs").mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,7 @@ def _report(source: str, server: Server, pipeline: Pipeline, warnings: list[str]
         "source": source,
         "hostname": server.hostname,
         "listeners": [listener.label for listener in server.listeners],
+        "dns": {"servers": server.name_servers, "reverse": server.reverse_dns},
         "seconds": {"envelope": float(server.limits.envelope), "hand_over": float(server.limits.hand_over)},
         "lives": {hook: chains[hook] for hook in LIVES},
         "phases": {hook: chains[hook] for hook in PHASES},
@@ -105,6 +106,8 @@ def _print(report: dict[str, Any]) -> None:
     console.print(Text(f"nobody listens to: {', '.join(silent)}", style="dim"), soft_wrap=True)
     limits = "limits: {envelope:g} s for each run of checks, {hand_over:g} s for message and queue together"
     console.print(Text(limits.format(**report["seconds"]), style="dim"), soft_wrap=True)
+    dns = "dns: asks {servers}; names of clients: {reverse}"
+    console.print(Text(dns.format(**report["dns"]), style="dim"), soft_wrap=True)
     for warning in report["warnings"]:
         relay = warning.startswith(OPEN_RELAY)
         console.print(Text(f"warning: {warning}", style="bold red" if relay else "yellow"), soft_wrap=True)

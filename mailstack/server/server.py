@@ -126,6 +126,11 @@ class Server:
             self._resolver = Resolver()
         return self._resolver
 
+    @property
+    def name_servers(self) -> str:
+        """Whom the resolver asks, in words, without making one."""
+        return str(self._resolver.servers) if self._resolver is not None else "the name servers of this machine"
+
     def check(self) -> Pipeline:
         """Load and compile the stack without serving. ConfigError names file, line and remedy."""
         if self._pipeline is None:

@@ -41,7 +41,8 @@ class Budget:
         self._asked += 1
         if self._asked > self._queries:
             return 0.0
-        return max(0.0, self._seconds - self._spent - (now - self._since))
+        left = self._seconds - self._spent - (now - self._since)
+        return left if left > _NOTHING else 0.0
 
     def end(self) -> None:
         """The question is over."""
@@ -49,6 +50,9 @@ class Budget:
         if not self._running:
             self._spent += time.monotonic() - self._since
 
+
+# Seconds that are not worth a question; timers and the clock differ by less.
+_NOTHING: Final = 0.01
 
 # The budget of a session, whatever resolvers its middleware use.
 BUDGET: Final[Key[Budget]] = Key("dns budget")

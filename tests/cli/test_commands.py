@@ -119,6 +119,7 @@ def test_check_shows_each_phase_in_order_with_lines_conditions_and_limits(config
         "└── Policy  notice  mx.py:18\n"
         "nobody listens to: connect, ehlo, auth, data, headers, message, command\n"
         "limits: 30 s for each run of checks, 300 s for message and queue together\n"
+        "dns: asks the name servers of this machine; names of clients: verify\n"
         "fine\n"
     )
 

@@ -674,7 +674,7 @@ def test_a_server_that_is_no_address_is_told(given: str, problem: str) -> None:
 def test_a_server_is_written_as_people_write_it() -> None:
     resolver = Resolver("127.0.0.1", "[::1]:5353", "2001:db8::1", "192.0.2.1:54")
     assert str(resolver.servers) == "127.0.0.1:53, [::1]:5353, [2001:db8::1]:53, 192.0.2.1:54"
-    assert str(Resolver().servers) == servers_module.RESOLV_CONF
+    assert str(Resolver().servers) == f"the name servers of {servers_module.RESOLV_CONF}"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Servers:
 
     def __str__(self) -> str:
         if not self._given:
-            return self._file
+            return f"the name servers of {self._file}"
         return ", ".join(str(option.SocketAddress(host, port)) for host, port in self._given)
 
     def now(self) -> list[Server]:
