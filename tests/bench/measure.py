@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from . import workload
 from .generator import Outcome, Refused, converse
-from .process import Process
+from .process import GENERATOR_CPU, Process
 from .servers import Contestant
 from .workload import Step, Workload
 
@@ -39,12 +39,19 @@ Results = dict[str, list[Run]]
 
 
 @contextmanager
-def running(contestants: Sequence[Contestant], log: bool) -> Iterator[list[tuple[Contestant, Process]]]:
+def running(
+    contestants: Sequence[Contestant], log: bool, forward: bool = False
+) -> Iterator[list[tuple[Contestant, Process]]]:
     """Fresh processes for each workload: what one workload does to a heap must not colour the next."""
     with ExitStack() as stack:
         started = []
+        to = None
+        if forward:  # on the generator's CPU, so that it costs the servers nothing
+            sink = Process("sink", ["tests.bench.sink"], {}, GENERATOR_CPU)
+            stack.callback(sink.stop)
+            to = sink.port
         for contestant in contestants:
-            process = contestant.start(log)
+            process = contestant.start(log, to)
             stack.callback(process.stop)
             started.append((contestant, process))
         yield started
@@ -73,7 +80,7 @@ def shoot(process: Process, load: Workload, messages: int) -> Run:
 def measure_timed(load: Workload, contestants: Sequence[Contestant], plan: Plan, tell: Tell) -> Results:
     """One uncounted warm-up, which also sets each contestant's number of messages, then the counted rounds."""
     results: Results = {contestant.name: [] for contestant in contestants}
-    with running(contestants, plan.log) as started:
+    with running(contestants, plan.log, load.forward) as started:
         counts = {}
         for contestant, process in started:
             tell(f"{load.name}: warm-up, {contestant.name}")

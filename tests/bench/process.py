@@ -63,11 +63,17 @@ class Process:
 
     __slots__ = ("errors", "name", "popen", "port")
 
-    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        cpu: int | None = SERVER_CPU,
+    ) -> None:
         self.name = name
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop()
         command = [sys.executable, "-m", *arguments]
-        with pinned(SERVER_CPU):
+        with pinned(cpu):
             self.popen = subprocess.Popen(
                 command,
                 cwd=ROOT,

@@ -17,7 +17,8 @@ from .workload import IDLE, MIB, TIMED
 TITLES = {load.name: load.title for load in TIMED} | {IDLE: "connections idle after EHLO"}
 OCTETS = {load.name: load.octets for load in TIMED}
 MICROSECONDS = ("µs", "µs of CPU per message")
-UNITS = {"big": ("MiB/s", "MiB per second of CPU"), IDLE: ("KiB", "KiB per connection")}
+BIG = ("MiB/s", "MiB per second of CPU")
+UNITS = {"big": BIG, "forwardbig": BIG, IDLE: ("KiB", "KiB per connection")}
 COLOURS = {"aim": "green", "must": "yellow", "below": "red"}
 
 
@@ -45,7 +46,7 @@ def figure(workload: str, value: float) -> float:
     """A run's value in the unit that is shown."""
     if workload == IDLE:
         return value
-    return OCTETS[workload] / MIB / value if workload == "big" else value * 1e6
+    return OCTETS[workload] / MIB / value if UNITS.get(workload) == BIG else value * 1e6
 
 
 def summary(workload: str, contestant: Contestant, results: Results) -> Summary:
@@ -53,7 +54,7 @@ def summary(workload: str, contestant: Contestant, results: Results) -> Summary:
     value = figure(workload, median(run.value for run in runs))
     ratios = [] if workload == IDLE else [theirs.value / ours.value for theirs, ours in zip(base, runs, strict=True)]
     ratio = median(ratios) if ratios else None
-    target = TARGETS[workload][contestant.backend] if contestant.entries else None
+    target = TARGETS[workload][contestant.backend] if contestant.entries and workload in TARGETS else None
     judged = value if ratio is None else ratio
     return Summary(
         contestant.name,

@@ -1,9 +1,13 @@
-"""The rival as a process: aiosmtpd with a handler that takes everything and keeps nothing. It logs no message."""
+"""The rival as a process: aiosmtpd with a handler that takes everything and keeps nothing, or its own Proxy with --to.
+
+It logs no message.
+"""
 
 import argparse
 import asyncio
 from functools import partial
 
+from aiosmtpd.handlers import Proxy
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 LIMIT = 50 * 1024 * 1024
@@ -14,9 +18,10 @@ class Null:
         return "250 OK"
 
 
-async def serve() -> None:
+async def serve(to: int | None) -> None:
     loop = asyncio.get_running_loop()
-    factory = partial(SMTP, Null(), hostname="bench.example", data_size_limit=LIMIT, enable_SMTPUTF8=True, loop=loop)
+    handler = Null() if to is None else Proxy("127.0.0.1", to)
+    factory = partial(SMTP, handler, hostname="bench.example", data_size_limit=LIMIT, enable_SMTPUTF8=True, loop=loop)
     server = await loop.create_server(factory, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -25,12 +30,14 @@ async def serve() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("backend", choices=("asyncio", "uvloop"))
-    if parser.parse_args().backend == "uvloop":
+    parser.add_argument("--to", type=int)
+    options = parser.parse_args()
+    if options.backend == "uvloop":
         import uvloop  # here, so that the baseline's process is not touched by it
 
-        uvloop.run(serve())
+        uvloop.run(serve(options.to))
     else:
-        asyncio.run(serve())
+        asyncio.run(serve(options.to))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Ourselves as a process: cheap middlewares, one that vouches, and discard. Logs nothing unless told to."""
+"""Ourselves as a process: cheap middlewares, one that vouches, and discard, or forward with --to. Logs if told to."""
 
 import argparse
 import socket
 
 from mailstack import Limits, Listener, Server, Stack, log
-from mailstack.handlers import discard
+from mailstack.handlers import discard, forward
 
 from .cheap import Vouch, cheap
 
@@ -22,12 +22,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("backend", choices=("asyncio", "uvloop", "trio"))
     parser.add_argument("--entries", type=int, default=0)
+    parser.add_argument("--to", type=int)
     parser.add_argument("--log", action="store_true")
     options = parser.parse_args()
     log.configure("info" if options.log else "error", "json")
     port = free_port()
     print(port, flush=True)
-    stack = Stack(*cheap(options.entries), Vouch(), discard.Discard())
+    end = discard.Discard() if options.to is None else forward.Forward(f"127.0.0.1:{options.to}")
+    stack = Stack(*cheap(options.entries), Vouch(), end)
     listeners = [Listener(f"127.0.0.1:{port}")]
     server = Server(stack, listeners, hostname="bench.example", limits=Limits(connections=CONNECTIONS))
     server.run(backend=options.backend, as_root=True)

@@ -21,8 +21,10 @@ class Contestant:
     def ours(self) -> bool:
         return self.entries is not None
 
-    def start(self, log: bool = False) -> Process:
-        return Process(self.name, [*self.arguments, *(["--log"] if log and self.ours else [])], self.environment)
+    def start(self, log: bool = False, to: int | None = None) -> Process:
+        """to -- the port to which messages are passed on."""
+        options = [*(["--log"] if log and self.ours else []), *(["--to", str(to)] if to is not None else [])]
+        return Process(self.name, [*self.arguments, *options], self.environment)
 
 
 def rival(backend: str, state: str = "", **environment: str) -> Contestant:

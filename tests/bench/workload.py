@@ -28,7 +28,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One kind of load. messages: how many one conversation carries. trial: how many the warm-up sends."""
+    """One kind of load. messages: how many one conversation carries. trial: how many the warm-up sends. forward: the
+    servers pass the messages on to `sink`, instead of keeping none."""
 
     name: str
     title: str
@@ -37,6 +38,7 @@ class Workload:
     parallel: int
     trial: int
     octets: int
+    forward: bool = False
 
 
 GOODBYE = Step(b"QUIT\r\n", (b"221",))
@@ -93,6 +95,8 @@ TIMED = (
     Workload("pipe", "1 KiB, 50 per connection, pipelined", pipelined(SMALL, 50), 50, 20, 1000, KIB),
     Workload("big", "10 MiB by DATA", one_by_one(BIG, 1), 1, 4, 4, 10 * MIB),
     Workload("rcpt100", "1 KiB to 100 recipients", one_by_one(SMALL, 1, recipients=100), 1, 20, 40, KIB),
+    Workload("forward", "1 KiB, 50 per connection, forwarded", one_by_one(SMALL, 50), 50, 20, 200, KIB, True),
+    Workload("forwardbig", "10 MiB by DATA, forwarded", one_by_one(BIG, 1), 1, 4, 4, 10 * MIB, True),
 )
 IDLE = "idle"
 CROWD = 2000

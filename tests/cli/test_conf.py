@@ -188,6 +188,23 @@ def heard(client: socket.socket) -> list[str]:
         return list(lines)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forward_passes_mail_on_to_the_server_behind(tmp_path: Path, backend: str) -> None:
+    (tmp_path / "behind").mkdir()
+    (tmp_path / "edge").mkdir()
+    with served("quickstart.py", backend, tmp_path / "behind") as behind:
+        text = (CONF / "forward.py").read_text()
+        edge = tmp_path / "edge" / "forward.py"
+        edge.write_text(text.replace('BEHIND = "127.0.0.1:10025"', f'BEHIND = "127.0.0.1:{behind.port}"'))
+        with served(str(edge), backend, tmp_path / "edge") as running, connect(running.port) as idle:
+            send(running.port)
+            with pytest.raises(smtplib.SMTPRecipientsRefused, match="relaying denied"):
+                send(running.port, "anybody@elsewhere.example")
+            (mail,) = (tmp_path / "behind/var/mail/new").iterdir()
+            assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
+            assert stop(running, signal.SIGTERM, idle) == 0
+
+
 def loaded(name: str) -> ModuleType:
     """A configuration's module, with an address of the system's choice."""
     server = config.load(str(CONF / name))
