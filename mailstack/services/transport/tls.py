@@ -139,6 +139,8 @@ class TLSStream:
     async def receive(self) -> bytes:
         while not self._ended:
             octets = self._decrypt()
+            if self._outgoing.pending:
+                await self._answer()
             if octets:
                 return octets
             if not self._ended:
@@ -148,6 +150,13 @@ class TLSStream:
                 else:
                     self._ended = True
         return b""
+
+    async def _answer(self) -> None:
+        """What reading has made us say: renegotiation is refused (an alert), new keys are answered with new keys."""
+        try:
+            await self._flush()
+        except BrokenStream:
+            self._ended = True
 
     def _decrypt(self) -> bytes:
         """All that the records at hand hold. What is no record ends the stream."""
