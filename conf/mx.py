@@ -9,17 +9,19 @@ DOMAINS to HOSTNAME. Port 25 needs root at the start, and then `Server(user=…)
 
 from mailstack import Listener, Postpone, Server, Stack, Unless, predicate
 from mailstack.handlers import maildir
-from mailstack.middleware import connectiontime, earlytalker, limits, recipients, vrfy
+from mailstack.middleware import connectiontime, earlytalker, limits, recipients, tls, vrfy
 
 HOSTNAME = "mx.example.org"
 DOMAINS = ("example.org", "example.net")
 LISTEN = "[::]:25"
+CERTIFICATES = "/etc/letsencrypt/live"  # STARTTLS is offered when there are any; new ones need no restart
 FRIENDS = ("198.51.100.0/24", "2001:db8::/32")  # machines of our own, which need not show their manners
 
 friend = predicate.client_in(*FRIENDS)
 
 server = Server(
     Stack(
+        tls.TLS(CERTIFICATES, missing_ok=True),
         # One line in the log for each connection, with its time. On top, so that all else is within it.
         connectiontime.ConnectionTime(),
         # What one client may take, and how long it is waited for when the server is nearly full.
