@@ -172,7 +172,9 @@ class _Conversation:
                 await self.data()
 
     async def data(self) -> None:
-        while (end := self.hop.end.search(self.unread)) is None:
+        seen = 0  # octets in which no end can begin
+        while (end := self.hop.end.search(self.unread, seen)) is None:
+            seen = max(0, len(self.unread) - 16)
             try:
                 await self.fill()
             except anyio.EndOfStream:

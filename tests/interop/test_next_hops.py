@@ -276,8 +276,8 @@ def dovecot(request: pytest.FixtureRequest, folder: Path, start: Callable[..., N
     return Hop(f"unix:{folder}/lmtp" if request.param == "unix" else f"127.0.0.1:{port}", mail)
 
 
-def before(hop: Hop, **how: bool) -> Dialog:
-    return Dialog(Vouch(), handler=Forward(hop.address, **how))
+def before(hop: Hop, *, ask_recipients: bool = False) -> Dialog:
+    return Dialog(Vouch(), handler=Forward(hop.address, ask_recipients=ask_recipients))
 
 
 async def takes_mail(smtp: Conversation, hop: Hop) -> None:
