@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from anyio import CancelScope, move_on_after
+from anyio import CancelScope, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .. import log
@@ -155,7 +155,7 @@ class Connection:
         if not self.house.pipeline.nodes("session"):
             await life(self.session)
             return
-        with CancelScope() as self._onions:
+        with self.house.new_scope() as self._onions:
             await life(self.session)
             if self._scope is None:  # an onion did not go on
                 await self._say_last(self._after)
@@ -250,6 +250,8 @@ class Connection:
                 raise Hangup("left")
             protocol.receive(data)
         if not watch.expired:
+            if isinstance(self.stream, tls.TLSStream):
+                self.stream.last = True
             await self.flush()
 
     def _say_after(self) -> None:
@@ -443,7 +445,7 @@ class Connection:
     async def encrypt(self, context: ssl.SSLContext, received: bytes = b"") -> None:
         """The handshake, and what it brought. A failure is nobody's fault but the client's: Hangup."""
         failure = "it took too long"
-        with move_on_after(float(self.house.limits.opening)):
+        with self.house.new_scope(deadline=current_time() + float(self.house.limits.opening)):
             try:
                 self.stream = stream = await tls.wrap(self.stream, context, received=received)
             except OSError as error:

@@ -2,13 +2,14 @@
 
 `converse` holds a number of equal conversations, some at a time, and returns what was accepted; `hold=True` leaves the
 connections open instead of ending them, for whoever counts memory. An unexpected reply, an early end or 30 s of silence
-raises Refused with the server's own words.
+raises Refused with the server's own words. Certificates alone are taken as they are.
 """
 
 import errno
 import os
 import selectors
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -19,6 +20,12 @@ SILENCE = 30.0
 READ = 4096
 WRITE = 262144
 READ_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
+
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS.check_hostname = False
+TLS.verify_mode = ssl.CERT_NONE
 
 
 class Refused(Exception):
@@ -55,10 +62,11 @@ def final_codes(heard: bytes) -> list[bytes]:
 class Conversation:
     """One connection and its place in the steps."""
 
-    __slots__ = ("accepted", "at", "finished", "heard", "hold", "pending", "socket", "steps")
+    __slots__ = ("accepted", "at", "finished", "heard", "hold", "pending", "shakes_hands", "socket", "steps")
 
     def __init__(self, port: int, steps: Sequence[Step], hold: bool) -> None:
-        self.socket = connect(port)
+        self.socket: socket.socket = connect(port)
+        self.shakes_hands = False
         self.steps = steps
         self.hold = hold
         self.at = 0
@@ -72,16 +80,19 @@ class Conversation:
         try:
             while self.pending:
                 self.pending = self.pending[self.socket.send(self.pending[:WRITE]) :]
-        except BlockingIOError:
+        except NOT_YET:
             pass
         except OSError as error:
             self.read_last_words(error)
 
     def read(self) -> None:
         """Take replies; once all that this step awaits are there, go on with the next step."""
+        if self.shakes_hands:
+            self.shake_hands()
+            return
         try:
             data = self.socket.recv(READ)
-        except BlockingIOError:
+        except NOT_YET:
             return
         except OSError as error:
             raise self.refused(f"broke the connection: {error}") from error
@@ -106,16 +117,31 @@ class Conversation:
         self.heard = b""
         self.accepted += step.accepts
         self.at += 1
-        if self.at < len(self.steps):
+        if step.encrypts:
+            self.socket = TLS.wrap_socket(self.socket, do_handshake_on_connect=False)
+            self.shakes_hands = True
+            self.shake_hands()
+        elif self.at < len(self.steps):
             self.begin(self.steps[self.at].send)
         else:
             self.finished = self.hold
+
+    def shake_hands(self) -> None:
+        assert isinstance(self.socket, ssl.SSLSocket)
+        try:
+            self.socket.do_handshake()
+        except NOT_YET:
+            return
+        except OSError as error:
+            raise self.refused(f"broke the handshake: {error}") from error
+        self.shakes_hands = False
+        self.begin(self.steps[self.at].send)
 
     def begin(self, data: bytes) -> None:
         """Most writes go out whole."""
         try:
             sent = self.socket.send(data)
-        except BlockingIOError:
+        except NOT_YET:
             sent = 0
         except OSError as error:
             self.read_last_words(error)
@@ -180,6 +206,9 @@ class Crowd:
         if conversation.finished:
             self.settle(conversation)
             return
+        if conversation.socket is not key.fileobj:  # it is under TLS now, and another object
+            self.selector.unregister(key.fd)
+            key = self.selector.register(conversation.socket, key.events, conversation)
         wanted = READ_WRITE if conversation.pending else selectors.EVENT_READ
         if wanted != key.events:
             self.selector.modify(conversation.socket, wanted, conversation)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from tests.tls import pem
+
 from . import workload
 from .generator import Outcome, Refused, converse
 from .process import GENERATOR_CPU, Process
@@ -40,7 +42,7 @@ Results = dict[str, list[Run]]
 
 @contextmanager
 def running(
-    contestants: Sequence[Contestant], log: bool, forward: bool = False
+    contestants: Sequence[Contestant], log: bool, forward: bool = False, encrypted: bool = False
 ) -> Iterator[list[tuple[Contestant, Process]]]:
     """Fresh processes for each workload: what one workload does to a heap must not colour the next."""
     with ExitStack() as stack:
@@ -51,7 +53,7 @@ def running(
             stack.callback(sink.stop)
             to = sink.port
         for contestant in contestants:
-            process = contestant.start(log, to)
+            process = contestant.start(log, to, pem() if encrypted else None)
             stack.callback(process.stop)
             started.append((contestant, process))
         yield started
@@ -80,7 +82,7 @@ def shoot(process: Process, load: Workload, messages: int) -> Run:
 def measure_timed(load: Workload, contestants: Sequence[Contestant], plan: Plan, tell: Tell) -> Results:
     """One uncounted warm-up, which also sets each contestant's number of messages, then the counted rounds."""
     results: Results = {contestant.name: [] for contestant in contestants}
-    with running(contestants, plan.log, load.forward) as started:
+    with running(contestants, plan.log, load.forward, load.tls) as started:
         counts = {}
         for contestant, process in started:
             tell(f"{load.name}: warm-up, {contestant.name}")

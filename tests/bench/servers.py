@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .process import Process
 from .workload import MIB
@@ -21,9 +22,11 @@ class Contestant:
     def ours(self) -> bool:
         return self.entries is not None
 
-    def start(self, log: bool = False, to: int | None = None) -> Process:
-        """to -- the port to which messages are passed on."""
-        options = [*(["--log"] if log and self.ours else []), *(["--to", str(to)] if to is not None else [])]
+    def start(self, log: bool = False, to: int | None = None, certificate: Path | None = None) -> Process:
+        """to -- the port to which messages are passed on. certificate -- for STARTTLS."""
+        options = ["--log"] if log and self.ours else []
+        options += ["--to", str(to)] if to is not None else []
+        options += ["--certificate", str(certificate)] if certificate is not None else []
         return Process(self.name, [*self.arguments, *options], self.environment)
 
 

@@ -19,17 +19,21 @@ ENVELOPE = MAIL_LINE + RCPT_LINE + b"DATA\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Octets that leave in one write, and the final reply code of each reply that they must bring."""
+    """Octets that leave in one write, and the final reply code of each reply that they must bring.
+
+    encrypts: a TLS handshake follows the replies.
+    """
 
     send: bytes
     expect: tuple[bytes, ...]
     accepts: int = 0
+    encrypts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One kind of load. messages: how many one conversation carries. trial: how many the warm-up sends. forward: the
-    servers pass the messages on to `sink`, instead of keeping none."""
+    servers pass the messages on to `sink`, instead of keeping none. tls: they have a certificate."""
 
     name: str
     title: str
@@ -39,6 +43,7 @@ class Workload:
     trial: int
     octets: int
     forward: bool = False
+    tls: bool = False
 
 
 GOODBYE = Step(b"QUIT\r\n", (b"221",))
@@ -87,6 +92,11 @@ def pipelined(body: bytes, messages: int) -> list[Step]:
     ]
 
 
+def encrypted(body: bytes) -> list[Step]:
+    """STARTTLS first, and all that matters after it (RFC 3207)."""
+    return [*opening(), Step(b"STARTTLS\r\n", (b"220",), encrypts=True), *one_by_one(body, 1)[1:]]
+
+
 SMALL, BIG = content(KIB), content(10 * MIB)
 
 TIMED = (
@@ -95,6 +105,7 @@ TIMED = (
     Workload("pipe", "1 KiB, 50 per connection, pipelined", pipelined(SMALL, 50), 50, 20, 1000, KIB),
     Workload("big", "10 MiB by DATA", one_by_one(BIG, 1), 1, 4, 4, 10 * MIB),
     Workload("rcpt100", "1 KiB to 100 recipients", one_by_one(SMALL, 1, recipients=100), 1, 20, 40, KIB),
+    Workload("starttls", "1 KiB, a new connection with STARTTLS each", encrypted(SMALL), 1, 20, 100, KIB, tls=True),
     Workload("forward", "1 KiB, 50 per connection, forwarded", one_by_one(SMALL, 50), 50, 20, 200, KIB, True),
     Workload("forwardbig", "10 MiB by DATA, forwarded", one_by_one(BIG, 1), 1, 4, 4, 10 * MIB, True),
 )

@@ -36,9 +36,9 @@ class Terms:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.minimum]
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.num_tickets = 1 if self.tickets else 0  # of TLS 1.3; a mail client has use for one
         if not self.tickets:
             context.options |= ssl.OP_NO_TICKET
-            context.num_tickets = 0
         if self.ciphers:
             self._choose(context)
         context.verify_mode = _DEMANDS[self.client]

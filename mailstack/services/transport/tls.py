@@ -18,10 +18,11 @@ import ssl
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .stream import READ, Address, BrokenStream, RawStream
+from .stream import Address, BrokenStream, RawStream
 
 __all__ = ["HandshakeFailed", "TLSStream", "remember_name", "wrap"]
 
+RECORD = 16 * 1024  # octets that a record holds at most (RFC 8446 §5.1)
 LIMIT = 128 * 1024  # octets that one receive() returns at most, about
 
 
@@ -55,9 +56,10 @@ class TLSStream:
 
     version -- "TLSv1.3". cipher -- "TLS_AES_256_GCM_SHA384". bits -- of its key. server_name -- what the client asked
     for, or None. certificate -- the peer's, DER, or None. names -- those in it, if it was checked.
+    last -- to be set before a `send` that nothing will follow: the end is said in the same write.
     """
 
-    __slots__ = ("_ended", "_incoming", "_object", "_outgoing", "_raw")
+    __slots__ = ("_ended", "_held", "_incoming", "_object", "_outgoing", "_raw", "last")
 
     def __init__(self, raw: RawStream, context: ssl.SSLContext, server_hostname: str | None, received: bytes) -> None:
         self._raw = raw
@@ -65,6 +67,8 @@ class TLSStream:
         self._outgoing = ssl.MemoryBIO()
         self._incoming.write(received)
         self._ended = False
+        self.last = False
+        self._held = 0  # octets that need not leave before the next reply does
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
@@ -112,6 +116,8 @@ class TLSStream:
     # Octets.
 
     async def _handshake(self) -> None:
+        if self._object.server_side and not self._incoming.pending:
+            await self._receive_handshake()  # the client begins
         try:
             while True:
                 try:
@@ -119,27 +125,34 @@ class TLSStream:
                     break
                 except ssl.SSLWantReadError:
                     await self._flush()
-                    octets = await self._raw.receive()
-                    if not octets:
-                        raise HandshakeFailed(errno.ECONNRESET, "the peer left in the handshake") from None
-                    self._incoming.write(octets)
+                    await self._receive_handshake()
         except (ssl.SSLError, ssl.CertificateError) as error:
             try:
                 await self._flush()  # the alert
             except BrokenStream:
                 pass
             raise HandshakeFailed(errno.EPROTO, _reason(error)) from None
-        await self._flush()
+        if self._object.server_side and self._object.version() == "TLSv1.3":
+            self._held = self._outgoing.pending  # tickets, for which nobody waits (RFC 8446 §4.6.1)
+        else:
+            await self._flush()
+
+    async def _receive_handshake(self) -> None:
+        octets = await self._raw.receive()
+        if not octets:
+            raise HandshakeFailed(errno.ECONNRESET, "the peer left in the handshake")
+        self._incoming.write(octets)
 
     async def _flush(self) -> None:
         octets = self._outgoing.read()
         if octets:
+            self._held = 0
             await self._raw.send(octets)
 
     async def receive(self) -> bytes:
         while not self._ended:
             octets = self._decrypt()
-            if self._outgoing.pending:
+            if self._outgoing.pending > self._held:
                 await self._answer()
             if octets:
                 return octets
@@ -162,9 +175,10 @@ class TLSStream:
         """All that the records at hand hold. What is no record ends the stream."""
         pieces: list[bytes] = []
         size = 0
+        incoming, read = self._incoming, self._object.read
         try:
-            while size < LIMIT:
-                piece = self._object.read(READ)
+            while size < LIMIT and (incoming.pending or self._object.pending()):
+                piece = read(RECORD)
                 if not piece:
                     self._ended = True
                     break
@@ -186,6 +200,8 @@ class TLSStream:
                 self._object.write(data)
             except ssl.SSLError as error:
                 raise BrokenStream(errno.EPIPE, _reason(error)) from None
+            if self.last:
+                self._end()
             await self._flush()
 
     # Ends.
@@ -205,12 +221,15 @@ class TLSStream:
         self._raw.abort()
 
     async def _say_goodbye(self) -> None:
+        self._end()
+        await self._flush()
+
+    def _end(self) -> None:
         """close_notify (RFC 8446 §6.1); that of the peer is not waited for."""
         try:
             self._object.unwrap()
         except ssl.SSLError:
             pass  # it wants to read the other's, or there is nothing to end any more
-        await self._flush()
 
 
 def _reason(error: ssl.SSLError | ssl.CertificateError) -> str:
