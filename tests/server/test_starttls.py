@@ -13,12 +13,13 @@ import pytest
 
 from mailstack import Limits, Observe, Reply, hookimpl
 from mailstack.contract.hookspec import CallNext
+from mailstack.middleware.tls import TLS
 from mailstack.services.transport.tls import HandshakeFailed
 from mailstack.session.session import Peer, Session
 from mailstack.session.transaction import Recipient, Transaction
 from mailstack.testing import Dialog
 from mailstack.wire.command import Command
-from tests.tls import asking_context, client_context, server_context
+from tests.tls import asking_context, client_context, pem, server_context
 
 
 class Tls:
@@ -107,7 +108,8 @@ async def test_commands_in_clear_in_a_segment_of_their_own_end_the_handshake_and
         assert not smtp.session.secure
 
 
-async def test_a_hello_of_tls_that_comes_with_the_220_still_on_its_way_belongs_to_tls() -> None:
+@pytest.mark.parametrize("bundled", [False, True])
+async def test_a_hello_of_tls_that_comes_with_the_220_still_on_its_way_belongs_to_tls(bundled: bool) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context().wrap_bio(incoming, outgoing, server_hostname="mx.test")
     with pytest.raises(ssl.SSLWantReadError):
@@ -123,7 +125,7 @@ async def test_a_hello_of_tls_that_comes_with_the_220_still_on_its_way_belongs_t
                 here = smtp._stream
                 here._outgoing.data += hello  # type: ignore[attr-defined]
 
-    async with Dialog(Early(), Tls(), Vouch()) as smtp:
+    async with Dialog(Early(), TLS(pem()) if bundled else Tls(), Vouch()) as smtp:
         await smtp.say("EHLO client.example")
         assert await smtp.say("STARTTLS") == 220
         octets = smtp._reader.unread  # the server's part may have come with the 220
