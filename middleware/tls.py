@@ -12,8 +12,8 @@
 
 Other places: `TLS("mx.crt", "mx.key")`; `TLS("/etc/letsencrypt/live")` for all certificates that an ACME client keeps
 there, each in a folder with `fullchain.pem` and `privkey.pem`; a folder of PEM files. `mailstack certs NAME` makes one
-for tests and for machines of one's own. It stands above whatever answers MAIL or other commands: `required` holds what is
-below.
+for tests and for machines of one's own. It stands above whatever answers MAIL or other commands: `required` holds what
+is below.
 
 Which certificate a client gets
     That for the name it asks for, exactly or by a wildcard; else the one for `default`, else for the server's hostname,
