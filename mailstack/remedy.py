@@ -20,6 +20,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     return f"did you mean {' or '.join(close)}?" if close else None
 
 
+def names_of(owner: object) -> list[str]:
+    """What may be meant of an object: all that a module says it offers, else whatever is there."""
+    return list(getattr(owner, "__all__", None) or dir(owner))
+
+
 # Calls.
 
 _CALL = re.compile(r"(\w+)(?:\.__init__)?\(\) (?:got an unexpected keyword argument '(\w+)')?")

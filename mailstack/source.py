@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from .option import ConfigError
-from .remedy import did_you_mean, remedy_for_call, remedy_for_import
+from .remedy import did_you_mean, names_of, remedy_for_call, remedy_for_import
 
 
 def run(path: str, name: str) -> ModuleType:
@@ -84,7 +84,7 @@ def explained(error: BaseException, path: str) -> tuple[str, str]:
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
     if isinstance(error, TypeError) and (remedy := remedy_for_call(error)):
         return words, remedy
-    if isinstance(error, AttributeError) and (remedy := did_you_mean(error.name or "", dir(error.obj))):
+    if isinstance(error, AttributeError) and (remedy := did_you_mean(error.name or "", names_of(error.obj))):
         return words, remedy
     if frames and frames[-1].filename != path:
         words += f" (raised at {frames[-1].filename}:{frames[-1].lineno})"

@@ -1,4 +1,4 @@
-# expect: 8: recipients is a module, not a plugin -> make one: recipients.Addresses(…) or recipients.Domains(
+# expect: 8: recipients is a module, not a plugin -> make one: recipients.Addresses(…) or recipients.Aliases(
 from mailstack import Server, Stack
 from mailstack.handlers import discard
 from mailstack.middleware import recipients
