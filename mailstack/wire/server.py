@@ -412,8 +412,7 @@ class ServerProtocol:
 
     def restart(self) -> None:
         """Forget all that the client said (STARTTLS: RFC 3207 §4.2, XCLIENT); EHLO is due."""
-        self.reset()
-        self._legal = LEGAL
+        self._forget()
         self.keywords = {}
         self.state = State.HELLO
 
