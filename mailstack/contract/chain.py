@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from anyio import get_cancelled_exc_class
 
+from ..session.credentials import Credentials
 from ..session.evidence import Finding
 from ..session.session import Session
 from ..session.watch import Watch
@@ -44,7 +45,7 @@ class Claim(NamedTuple):
     """The subject of `auth`."""
 
     mechanism: str
-    credentials: Any
+    credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
         keywords = {"MT-PRIORITY": "MIXER"}       # offered in EHLO: keyword to argument, "" for none
         parameters = (Parameter(name="MT-PRIORITY", verb="MAIL", keyword="MT-PRIORITY", parse=priority),)
         verbs = ("XQUEUE",)                       # listed by HELP; `command` answers them
-    fulfils = ("tls",)                        # its `session` makes the handshake that Listener(tls=True) wants
+        mechanisms = ("PLAIN", "LOGIN")           # what its `auth` can judge; may be a property
+        fulfils = ("tls",)                        # its `session` makes the handshake that Listener(tls=True) wants
 
 A declared keyword is offered where the entry's `ehlo` would be asked (it is given one, if it has none), so that a
 condition around the entry holds for it. With an `ehlo` of its own the keyword is there before that runs, which may then
@@ -33,6 +34,7 @@ from .fault import DEFER
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")  # RFC 5321 §4.1.1.1, in upper case
 _ARGUMENT = re.compile(r"(?:[!-~]+(?: [!-~]+)*)?")
 OPENINGS = ("tls", "proxy")  # what a listener may want before the banner
+_MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
 _VERB = re.compile(r"[A-Z][A-Z0-9-]{0,19}")  # what `wire.command` reads as one
 
 
@@ -105,6 +107,26 @@ def known_verbs(entries: Iterable[Entry]) -> tuple[str, ...]:
 def fulfilled(entries: Iterable[Entry]) -> frozenset[str]:
     """What entries see to before the banner, of `OPENINGS`: a listener that wants it may rely on them."""
     return frozenset(opening for entry in entries for opening in _openings(entry))
+
+
+def check_mechanisms(entry: Entry) -> None:
+    """Who judges credentials says which mechanisms lead to them, or nobody would ever be asked for any."""
+    impl = entry.impls.get("auth")
+    if impl is None:
+        if getattr(entry.plugin, "mechanisms", ()):
+            raise _error(entry, f"{entry.name} declares mechanisms and has no `auth`", "judge in an `auth` hook")
+        return
+    named = _mechanisms(entry)
+    if not hasattr(entry.plugin, "mechanisms") and not impl.onion:
+        problem = f"{entry.name} has `auth` and declares no mechanisms"
+        raise _error(entry, problem, 'say what it can judge: mechanisms = ("PLAIN", "LOGIN")')
+    for mechanism in named:
+        _check(entry, "mechanism", mechanism, _MECHANISM, "upper-case letters, digits, - and _, at most 20")
+    entry.impls["auth"] = replace(impl, mechanisms=lambda: _mechanisms(entry))
+
+
+def _mechanisms(entry: Entry) -> tuple[str, ...]:
+    return _tuple(entry, "mechanisms", str, "what it can judge")
 
 
 def _is_first(entry: Entry, key: object, words: str, core: Iterable[object], owners: dict[object, Entry]) -> bool:

@@ -12,7 +12,8 @@ plain `def`; they cost next to nothing. Onions are `async def`.
 
 *Notices* tell what happened. Everybody hears them; they decide nothing; one that fails is logged and stops no other.
 
-What an entry adds to SMTP it declares in attributes: `keywords` for EHLO, `parameters` of MAIL and RCPT, `verbs`.
+What an entry adds to SMTP it declares in attributes: `keywords` for EHLO, `parameters` of MAIL and RCPT, `verbs`; and
+the SASL `mechanisms` that its `auth` can judge.
 
 Order is the order of the stack, outermost first, in every phase. A check that raises or is late is named, logged and
 counted, and the client hears `451 4.3.0` unless the entry was wrapped in `Limit(…, on_fault=…)`.
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from ..session.credentials import Credentials
 from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Recipient, Sender, Transaction
@@ -114,14 +116,17 @@ class Hooks:
         """
 
     @hookspec
-    def auth(self, session: Session, mechanism: str, credentials: Any, call_next: CallNext) -> Reply | None:
-        """Credentials to judge.
+    def auth(self, session: Session, mechanism: str, credentials: Credentials, call_next: CallNext) -> Reply | None:
+        """Credentials to judge, see `session.credentials`. The entry says in `mechanisms` which ones it can judge.
 
         mechanism -- "PLAIN", "LOGIN", "SCRAM-SHA-256", …
-        credentials -- `Password(user, password)`, `Challenge(user, matches(secret))` or `Token(user, token)`.
+        credentials -- a `Password` (user, password), a `Challenge` (user, `await matches(secret)`) or a `Token` (user,
+            token). Where the user is known by another name, set its `identity`.
 
-        None: not my user, the next one is asked. 235: good; the core sets `session.user`. 535: bad. 454: my backend is
-        in trouble. The end of the chain makes a decoy exchange of equal cost and answers 535. Never log a secret.
+        None: not my user, the next one is asked; `credentials.pretend(…)` says what judging would have cost. 235: good,
+        and `session.user` is the identity, or else the user. 535: bad. 454, and a fault: my backend is in trouble.
+        The end of the chain spends what one entry pretended and answers 535. All 535s leave with one text, and all 4xx
+        as 454, so that nobody learns who exists. Never log a secret.
         """
 
     @hookspec

@@ -82,6 +82,10 @@ class Pipeline:
             life = _around(node, life)
         return life
 
+    def mechanisms(self, session: Session) -> tuple[str, ...]:
+        """What the providers that this session may use can judge."""
+        return tuple(sorted(set(_mechanisms(self._nodes["auth"], session))))
+
     # Notices.
 
     def _told(self, hook: str) -> tuple[tuple[Callable[..., Any], Impl], ...]:
@@ -182,6 +186,14 @@ def _wrap(wrapper: _Wrapper, inside: tuple[_Loaded, ...], origin: Origin, warnin
     if idle:
         warnings.append(f"{origin}: {type(wrapper).__name__}: {wrapper.idle}")
     return (*before, *inside)
+
+
+def _mechanisms(nodes: tuple[Node, ...], session: Session) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, Impl):
+            yield from node.mechanisms()
+        elif node.predicate(session) is not node.negated:
+            yield from _mechanisms(node.nodes, session)
 
 
 def _each(nodes: tuple[_Loaded, ...]) -> Iterator[_Loaded]:

@@ -18,6 +18,7 @@ NOBODY_TOOK_IT = Reply(451, "nobody took the message", status="4.3.5")
 START_INPUT = Reply(354, "end data with <CR><LF>.<CR><LF>")
 SENDER_OK = Reply(250, "sender ok", status="2.1.0")
 RECIPIENT_OK = Reply(250, "recipient ok", status="2.1.5")
+NOBODY_KNOWS = Reply(535, "authentication failed", status="5.7.8")
 RESET = Reply(250, "flushed")
 BYE = Reply(221, "bye", close=True)
 
@@ -78,6 +79,7 @@ def would_be_queued(session: Session, message: Message) -> Reply:
 
 # The end of each phase's chain; those of `connect`, `ehlo` and `command` are made for each `House`.
 ENDS: dict[str, Callable[[Session, Any], Reply]] = {
+    "auth": _always(NOBODY_KNOWS),
     "mail": _always(SENDER_OK),
     "rcpt": _rcpt,
     "data": _always(START_INPUT),

@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint
 
 from .. import log
 from ..services.transport import BrokenStream, RawStream, tls
+from ..session.credentials import Credentials
 from ..session.encryption import Encryption
 from ..session.hangup import Hangup
 from ..session.later import Later
@@ -31,7 +32,7 @@ from ..session.session import IPNetwork, Peer, Session
 from ..session.watch import Watch
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, ServerProtocol, State
-from . import answers, naming
+from . import answers, authentication, naming
 from .background import Background
 from .dialog import HANDLERS, Dialog
 from .house import House
@@ -420,7 +421,7 @@ class Connection:
         session.forget_stash()
         session.client = client or session.client
         session.server = server or session.server
-        session.helo, session.user = helo, user
+        session.helo, session.user, session.mechanism = helo, user, None
         self._speaks_for_another = True
         if session.encryption is not None:
             session.encryption = replace(session.encryption, certificate=None, names=())
@@ -433,6 +434,21 @@ class Connection:
             session.watch = watch
             if watch is not None:
                 watch.resume()
+
+    async def challenge(self, data: bytes) -> bytes:
+        self._must_answer("challenge")
+        return await authentication.challenge(self, data)
+
+    async def authenticate(self, mechanism: str, credentials: Credentials) -> Reply:
+        self._must_answer("authenticate")
+        return await authentication.authenticate(self, mechanism, credentials)
+
+    def mechanisms(self) -> tuple[str, ...]:
+        return self.house.pipeline.mechanisms(self.session)
+
+    def _must_answer(self, ability: str) -> None:
+        if not self.dialog.answering:
+            raise RuntimeError(f"{ability} is for `command`, and for the `auth` that it leads to")
 
     # Before the banner, in `session` onions.
 

@@ -15,6 +15,7 @@ from ..contract.chain import Greeting
 from ..contract.extension import ParameterFault
 from ..contract.fault import DEFER, REJECT, judge
 from ..session.evidence import Finding
+from ..session.hangup import Aborted
 from ..session.keywords import Keywords
 from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
 class Dialog:
     """The commands of one connection."""
 
-    __slots__ = ("_connected", "_restarted", "connection", "queued", "reception")
+    __slots__ = ("_connected", "_restarted", "answering", "connection", "queued", "reception")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.reception: Reception | None = None
         self._connected = False
         self._restarted = False
+        self.answering = False  # whether `command` is asked
         self.queued: list[tuple[Message, Reply]] | None = None
 
     async def greet(self) -> None:
@@ -172,9 +174,14 @@ class Dialog:
     async def other(self, command: Command) -> None:
         connection = self.connection
         house = connection.house
-        reply = house.command.call(connection.session, command)
-        if house.command.is_async:
-            reply = await reply
+        self.answering = True
+        try:
+            reply = house.command.call(connection.session, command)
+            if house.command.is_async:
+                reply = await reply
+        except Aborted as aborted:
+            reply = aborted.reply
+        self.answering = False
         if self._restarted:
             self._restarted = False
             session = connection.session
@@ -197,7 +204,7 @@ class Dialog:
         self._answer("command", command, reply)
         await connection.flush()
         self.forget("STARTTLS")
-        connection.session.user = None
+        connection.session.user = connection.session.mechanism = None
         await connection.encrypt(context)
 
     def forget(self, why: str) -> None:

@@ -117,6 +117,7 @@ class House:
 
         self.connect = chain("connect", envelope)
         self.ehlo = chain("ehlo", envelope)
+        self.auth = chain("auth", envelope)
         self.mail = chain("mail", envelope)
         self.rcpt = chain("rcpt", envelope)
         self.data = chain("data", envelope)

@@ -21,6 +21,18 @@ class Hangup(BaseException):
         self.reply = reply
 
 
+class Aborted(Hangup):
+    """The client has ended an AUTH exchange, or said what belongs in none (`session.challenge`).
+
+    Nobody is to blame either, but only the command ends: the core answers it with `reply`.
+    """
+
+    reply: Reply
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__("aborted", reply)
+
+
 def hangup_in(group: BaseExceptionGroup[BaseException], cancelled: type[BaseException]) -> Hangup | None:
     """The Hangup inside an exception group, if all its leaves are Hangup or cancellation; else None.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ..wire.leniency import known_slips
 from ..wire.reply import Reply
 from .budget import BUDGET
+from .credentials import Credentials
 from .encryption import Encryption
 from .evidence import Evidence, Finding
 from .journal import Journal
@@ -92,6 +93,15 @@ class Link(Protocol):
     async def restart(self, client: Peer | None, server: Peer | None, helo: str | None, user: str | None) -> Reply:
         """Begin the conversation anew."""
 
+    async def challenge(self, data: bytes) -> bytes:
+        """Ask the client in the middle of AUTH."""
+
+    async def authenticate(self, mechanism: str, credentials: Credentials) -> Reply:
+        """Let the providers judge."""
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """What the providers can judge."""
+
     def forgive(self, leniency: frozenset[str]) -> Callable[[], None]:
         """Read these slips of the client's as what they mean; returns how to take that back."""
 
@@ -114,8 +124,9 @@ class Session:
     helo -- the client's name from the last HELO, EHLO or LHLO that was accepted, or None.
     lmtp -- whether the conversation is LMTP (RFC 2033), with a reply for each recipient at the end of the data.
     esmtp -- whether that was EHLO or LHLO. keywords -- the EHLO keywords that were offered in the answer.
-    user -- the authenticated identity, or None. secure -- whether the conversation runs under TLS; encryption -- what
-        the handshake brought, or None.
+    user -- the authenticated identity, or None. mechanism -- the SASL mechanism by which it logged in ("PLAIN"); None
+        for who did not (a certificate's identity, XCLIENT).
+    secure -- whether the conversation runs under TLS; encryption -- what the handshake brought, or None.
     implicit_tls -- whether the listener wants TLS from the first octet. proxies -- who must begin with a PROXY header
         there: the text of networks. proxy -- the address of the proxy that spoke for the client, or None.
     transaction -- the mail transaction at hand, or None.
@@ -142,6 +153,7 @@ class Session:
         "keywords",
         "listener",
         "lmtp",
+        "mechanism",
         "proxies",
         "proxy",
         "rehearsal",
@@ -181,6 +193,7 @@ class Session:
         self.esmtp = False
         self.keywords: Mapping[str, str] = {}
         self.user: str | None = None
+        self.mechanism: str | None = None
         self.secure = False
         self.encryption: Encryption | None = None
         self.transaction: Transaction | None = None
@@ -261,6 +274,35 @@ class Session:
         if self.user is None:
             self.user = user
             self.journal.record("identified", lambda: setattr(self, "user", None), user)
+
+    # AUTH: in `command`, and in the `auth` that it leads to. RuntimeError elsewhere.
+
+    async def challenge(self, data: bytes = b"") -> bytes:
+        """Say `334` with this in base64, and return what the client answers; the clock of who asks stands still.
+
+        A client that cancels ("*"), or answers too long a line (`Limits(auth_line)`) or no base64, has ended the
+        exchange: the ability does not return (Aborted), and the core answers. ValueError for more than 360 octets.
+        """
+        return await self._link.challenge(data)
+
+    async def authenticate(self, mechanism: str, credentials: Credentials) -> Reply:
+        """Let the stack's providers judge (the hook `auth`): 235, and the session has a user, 535 or 454."""
+        return await self._link.authenticate(mechanism, credentials)
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """What the providers in the stack can judge at present, as far as this session may use them; sorted."""
+        return self._link.mechanisms()
+
+    def become(self, user: str, mechanism: str) -> None:
+        """The core's own, when a provider has said 235."""
+        before = self.user, self.mechanism
+
+        def undo() -> None:
+            self.user, self.mechanism = before
+
+        self.user, self.mechanism = user, mechanism
+        self.journal.record("logged in", undo, user)
 
     def limit(self, *, above: float = 0.0, **changes: float) -> None:
         """Other limits for this session, until it ends or is begun anew by `restart`: `limit(idle=60.0, errors=3)`.

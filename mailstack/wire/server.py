@@ -125,6 +125,7 @@ _BINARY_BY_BDAT = Reply(503, "a BINARYMIME message comes by BDAT")
 _SAY_LHLO = Reply(500, "this is an LMTP server: send LHLO", status="5.5.1")
 _SAY_EHLO = Reply(500, "this is no LMTP server: send EHLO", status="5.5.1")
 _TOO_LONG = Reply(500, "command line too long")
+_EXCHANGE_TOO_LONG = Reply(500, "authentication exchange line is too long", status="5.5.6")
 _LINE_END = Reply(500, "command lines end with CRLF")
 _NO_WEB = Reply(554, "this is a mail server", status="5.5.1", close=True)
 
@@ -155,6 +156,7 @@ class ServerProtocol:
         "_chunk_opened",
         "_chunk_start",
         "_data",
+        "_exchanging",
         "_legal",
         "_output",
         "_overlong",
@@ -194,6 +196,7 @@ class ServerProtocol:
         self._at = 0
         self._output: list[bytes] = []
         self.due = 0  # octets of replies that wait to be written
+        self._exchanging = False  # whether the next line belongs to an AUTH exchange
         self._overlong = b""  # the start of a line over the limit, whose rest is thrown away
         self._data: DataDecoder | None = None
         self._chunk: ChunkDecoder | None = None
@@ -265,8 +268,19 @@ class ServerProtocol:
             return command
         return self._refuse(command)
 
+    def next_line(self) -> bytes | NeedData | Refused:
+        """The next line of an AUTH exchange, without its end; no command, whatever it looks like (RFC 4954 §4)."""
+        self._exchanging = True
+        line = self._next_line()
+        if line is NEED_DATA:
+            return line
+        self._exchanging = False
+        if isinstance(line, Refused) and line.reply is _TOO_LONG:
+            return line._replace(reply=_EXCHANGE_TOO_LONG)
+        return line
+
     def _next_line(self) -> bytes | NeedData | Refused:
-        """One command line without its end."""
+        """One line without its end."""
         end = self._buffer.find(b"\n", self._at)
         if end < 0:
             return self._partial_line()
@@ -302,7 +316,7 @@ class ServerProtocol:
         return Refused(line[:4].decode("ascii", "replace").upper(), reply)
 
     def _limit_of(self, line: bytes) -> int:
-        return self.auth_limit if line[:5].upper() == b"AUTH " else self.line_limit
+        return self.auth_limit if self._exchanging or line[:5].upper() == b"AUTH " else self.line_limit
 
     def _refuse(self, command: AnyCommand) -> Event:
         """A command out of turn. The octets of a BDAT are consumed all the same."""

@@ -11,6 +11,7 @@ from mailstack import CallNext, Limit, Reply, Session, Stack, When, hookimpl
 from mailstack.contract.chain import SUBJECTS, Claim, Greeting, Step
 from mailstack.contract.hookspec import PHASES, Hooks
 from mailstack.contract.pipeline import build
+from mailstack.session.credentials import Password
 from mailstack.session.session import Link, Peer
 from mailstack.session.watch import Watch
 
@@ -237,7 +238,7 @@ async def test_a_positive_answer_is_recorded_as_accepted() -> None:
 # Arguments.
 
 _GREETING = Greeting("EHLO", "client.example.org", {"SIZE": "1"})
-_CLAIM = Claim("PLAIN", object())
+_CLAIM = Claim("PLAIN", Password("ann", "secret"))
 _ANYTHING = object()
 
 
@@ -274,7 +275,8 @@ async def test_an_implementation_takes_what_it_needs_in_any_order(hook: str, kin
         seen: dict[str, object] = {}
         taken = (*names[:1], "call_next", *names[1:]) if kind == "onion" else names
         function = implementation(hook, taken, seen, waits=kind != "plain")
-        entry = type("Entry", (), {"name": "entry", hook: hookimpl(function)})()
+        judges = {"mechanisms": ("PLAIN",)} if hook == "auth" else {}
+        entry = type("Entry", (), {"name": "entry", hook: hookimpl(function), **judges})()
         session = new_session()
         assert await asked(compiled(entry, hook=hook), session, subject) is NO
         call_next = seen.pop("call_next", None)
