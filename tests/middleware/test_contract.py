@@ -16,6 +16,7 @@ from mailstack.middleware import (
     recipients,
     relay,
     subjecttag,
+    submission,
     tls,
     vrfy,
     xclient,
@@ -51,6 +52,8 @@ MAKE: dict[str, Callable[[], object]] = {
     "relay: for us only": lambda: relay.Relay(only=True),
     "relay: attempts": lambda: relay.Attempts(1),
     "subjecttag": lambda: subjecttag.SubjectTag("[list]"),
+    "submission": lambda: submission.Submission(required=False),
+    "submission: for who has logged in": lambda: submission.Submission(),
     "tls": lambda: tls.TLS(pem()),
     "tls: for clients that show who they are": lambda: tls.TLS(
         pem(), client_certificates="optional", client_ca=authority_pem(), identity={"email:a@example.org": "a"}
