@@ -73,4 +73,8 @@ PIP_INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disa
 
 .venv/.installed: pyproject.toml | .venv/.created
 	$(PIP_INSTALL) --editable ".[certs,uvloop,trio]" --group dev
+# python-ldap has no wheels: it comes where its headers are and it can be built; else its tests are skipped.
+ifneq ($(wildcard /usr/include/ldap.h),)
+	$(PIP_INSTALL) --editable ".[ldap]" || echo "python-ldap cannot be built here: its tests will be skipped" >&2
+endif
 	touch $@ .venv/.runs
