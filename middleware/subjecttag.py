@@ -5,7 +5,7 @@ All other octets stay as the client sent them. A changed Subject breaks the DKIM
 
 from mailstack.contract.hookspec import hookimpl
 from mailstack.session.message import Message
-from mailstack.wire.header import Header, format_field
+from mailstack.wire.header import format_field
 
 __all__ = ["SubjectTag"]
 
@@ -16,15 +16,11 @@ class SubjectTag:
     rehearsable = True
 
     def __init__(self, tag: str) -> None:
+        format_field("Subject", tag)
         self.tag = tag
-        self.field = format_field("Subject", tag)
 
     @hookimpl
     def message(self, message: Message) -> None:
-        old = next((part for part in message.header.parts if part.name.lower() == "subject"), None)
-        if old is None:
-            message.append_header("Subject", self.tag)
-        elif self.tag not in old.decoded:
-            new = self.field.rstrip() + b" " + old.raw.partition(b":")[2].lstrip(b" \t")
-            raw = b"".join(new if part is old else part.raw for part in message.header.parts)
-            message.set_header(Header(raw), "tagged the Subject")
+        subject = next((part.decoded for part in message.header.parts if part.name.lower() == "subject"), "")
+        if self.tag not in subject:
+            message.put_in_front("Subject", self.tag)

@@ -6,7 +6,7 @@ reads the message (`blocks`, `chunks`, `read`) sees it with the edits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 
 from ..wire.header import Header
@@ -76,6 +76,10 @@ class Message:
         """Rename all fields called `old`."""
         self._change(f"renamed {old}", self._header.rename(old, new))
 
+    def put_in_front(self, name: str, text: str) -> None:
+        """Put a text in front of the first field of that name, or append one."""
+        self._change(f"tagged {name}", self._header.put_in_front(name, text))
+
     def set_header(self, header: Header, what: str = "changed the header section") -> None:
         """Take another header section as a whole."""
         self._change(what, header)
@@ -102,7 +106,7 @@ class Message:
         yield self._opening()
         yield from self._spool.blocks(size)
 
-    async def chunks(self, size: int = PIECE) -> AsyncIterator[bytes]:
+    async def chunks(self, size: int = PIECE) -> AsyncGenerator[bytes, None]:
         """The message in pieces."""
         yield self._opening()
         async with aclosing(self._spool.chunks(size)) as chunks:  # who stops reading early leaves nothing open

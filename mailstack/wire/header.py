@@ -128,6 +128,18 @@ class Header:
         new = format_field(name, value, utf8)
         return self._rewrite(lambda part: new if part is old else part.raw)
 
+    def put_in_front(self, name: str, text: str, *, utf8: bool = False) -> "Header":
+        """With this text in front of the value of the first field of this name, whose octets stay; or with a new field.
+
+        ValueError as `format_field`.
+        """
+        old = next(self._named(name), None)
+        if old is None:
+            return self.append(name, text, utf8=utf8)
+        front = format_field(name, text, utf8).rstrip() + b" "
+        new = front + old.raw.partition(b":")[2].lstrip(b" \t")
+        return self._rewrite(lambda part: new if part is old else part.raw)
+
     def remove(self, name: str, index: int | None = None) -> "Header":
         """Without the fields of this name, or without one: `index` counts them from 0, or from the end with -1.
 

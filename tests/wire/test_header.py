@@ -121,6 +121,14 @@ def test_replace_takes_the_place_of_the_first_or_appends() -> None:
     assert Header(b"A: b").replace("a", "c").raw == b"a: c\r\n"
 
 
+def test_what_is_put_in_front_leaves_the_octets_of_the_value() -> None:
+    odd = Header(b"A: b\r\nsubject:  \xff\r\n\tb\r\nSubject: c\r\n")
+    assert odd.put_in_front("Subject", "[x]").raw == b"A: b\r\nSubject: [x] \xff\r\n\tb\r\nSubject: c\r\n"
+    assert Header(b"A: b\r\n").put_in_front("Subject", "ü").raw == b"A: b\r\nSubject: =?utf-8?b?w7w=?=\r\n"
+    with pytest.raises(ValueError, match="control"):
+        odd.put_in_front("Subject", "a\nb")
+
+
 def test_replace_of_one_of_two_equal_fields_touches_only_the_first() -> None:
     assert Header(b"A: b\r\nA: b\r\n").replace("A", "c").raw == b"A: c\r\nA: b\r\n"
 
