@@ -8,6 +8,8 @@ import pytest
 from mailstack import middleware
 from mailstack.middleware import (
     connectiontime,
+    dnsbl,
+    dnswl,
     earlytalker,
     hosts,
     lenient,
@@ -15,6 +17,7 @@ from mailstack.middleware import (
     proxy,
     recipients,
     relay,
+    rhsbl,
     spamassassin,
     subjecttag,
     submission,
@@ -27,6 +30,9 @@ from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
     "connectiontime": lambda: connectiontime.ConnectionTime(),
+    "dnsbl": lambda: dnsbl.DNSBL("bl.example"),
+    "dnsbl: in place of the banner": lambda: dnsbl.DNSBL("bl.example", at="connect"),
+    "dnswl": lambda: dnswl.DNSWL("wl.example"),
     "earlytalker": lambda: earlytalker.EarlyTalker(wait="5ms"),
     "earlytalker: logging": lambda: earlytalker.EarlyTalker(wait="5ms", action="log"),
     "hosts": lambda: hosts.Hosts(allow=["192.0.2.0/24"], default="deny"),
@@ -52,6 +58,7 @@ MAKE: dict[str, Callable[[], object]] = {
     "relay": lambda: relay.Relay("192.0.2.0/24"),
     "relay: for us only": lambda: relay.Relay(only=True),
     "relay: attempts": lambda: relay.Attempts(1),
+    "rhsbl": lambda: rhsbl.RHSBL("dbl.example", which=("sender", "helo")),
     "spamassassin": lambda: spamassassin.SpamAssassin("unix:/nobody/is/there", on_fault="pass"),
     "spamassassin: mail waits": lambda: spamassassin.SpamAssassin("unix:/nobody/is/there"),
     "subjecttag": lambda: subjecttag.SubjectTag("[list]"),

@@ -1,0 +1,151 @@
+"""Several lists, asked at the same time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from anyio import create_task_group, move_on_after
+
+from ... import log, option
+from ...option import ConfigError
+from ...session.lookup import DNSError, NotFound
+from ...session.session import Session
+from ...wire.reply import Reply
+from .answer import Found, Listing
+from .names import IPAddress, reversed_ip
+from .zone import Zone, is_error
+
+_TEXT = 200  # characters of a list's text that are told
+
+
+@dataclass(slots=True)
+class Statistics:
+    """How a list is doing, since the start. seconds -- of waiting for it, in all."""
+
+    asked: int = 0
+    listed: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+
+
+class Lists:
+    """Zones, and how they are asked.
+
+    zones -- names, or `Zone`s. timeout -- for all of them together; who has not answered then has made an error.
+    name -- the factory, for ConfigError; in lower case it is who asks, in the log and the evidence.
+    statistics -- by the zone's name.
+    """
+
+    __slots__ = ("_timeout", "statistics", "who", "zones")
+
+    def __init__(self, zones: Sequence[str | Zone], *, timeout: str | float, name: str) -> None:
+        self.who = name.lower()
+        if not zones:
+            raise ConfigError(f"{name}() asks no list", remedy=f'write {name}("zen.spamhaus.org")')
+        self.zones = tuple(zone if isinstance(zone, Zone) else Zone(zone) for zone in zones)
+        names = [zone.name for zone in self.zones]
+        for zone in names:
+            if names.count(zone) > 1:
+                raise ConfigError(f"{name}: {zone} stands there twice", remedy="give it once, with all its codes")
+        self._timeout = option.duration(timeout, name=f"{name}(timeout)", minimum=0.01)
+        self.statistics = {zone: Statistics() for zone in names}
+
+    async def ask_ips(self, session: Session, phase: str, ips: Iterable[IPAddress]) -> Found:
+        """Whether any of these addresses is listed. phase -- when that was asked, for the evidence."""
+        wanted = [(str(ip), reversed_ip(ip), ip.version) for ip in dict.fromkeys(ips)]
+        zones = self.zones
+        questions = [(zone, ip, key) for zone in zones for ip, key, version in wanted if version == 4 or zone.ipv6]
+        return await self._ask_all(session, phase, questions)
+
+    async def ask_names(self, session: Session, phase: str, names: Iterable[str]) -> Found:
+        """Whether any of these domains is listed."""
+        wanted = list(dict.fromkeys(names))
+        return await self._ask_all(session, phase, [(zone, name, name) for zone in self.zones for name in wanted])
+
+    async def _ask_all(self, session: Session, phase: str, questions: Sequence[tuple[Zone, str, str]]) -> Found:
+        found: dict[int, Listing] = {}
+
+        async def ask(place: int, zone: Zone, subject: str, key: str) -> None:
+            found[place] = await self._ask(session, zone, subject, key)
+
+        began = time.monotonic()
+        with move_on_after(self._timeout):
+            async with create_task_group() as group:
+                for place, question in enumerate(questions):
+                    group.start_soon(ask, place, *question)
+        late = time.monotonic() - began
+        for place, (zone, subject, _) in enumerate(questions):
+            if place not in found:
+                found[place] = Listing(zone, subject, error="no answer in time", seconds=late)
+        listings = [found[place] for place in range(len(questions))]
+        for listing in listings:
+            self._count(listing)
+            session.note(self.who, phase, str(listing))
+            if listing.error:
+                log.warning("no answer", session=session.id, who=self.who, list=listing.zone.name, reason=listing.error)
+        return Found(listings)
+
+    async def _ask(self, session: Session, zone: Zone, subject: str, key: str) -> Listing:
+        began = time.monotonic()
+        name = f"{key}.{zone.name}"
+        try:
+            answers = (await session.resolver.a(name)).records
+        except NotFound:
+            return Listing(zone, subject, seconds=time.monotonic() - began)
+        except DNSError as error:
+            return Listing(zone, subject, error=str(error), seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        if all(map(is_error, answers)):
+            said = ", ".join(map(str, answers)) or "no records"
+            return Listing(zone, subject, answers, error=f"{said} is no answer of a list", seconds=seconds)
+        points = zone.points(answers)
+        text = "" if points is None or zone.text else await _text(session, name)
+        return Listing(zone, subject, answers, points, text, seconds=seconds)
+
+    def _count(self, listing: Listing) -> None:
+        statistics = self.statistics[listing.zone.name]
+        statistics.asked += 1
+        statistics.listed += listing.points is not None
+        statistics.errors += bool(listing.error)
+        statistics.seconds += listing.seconds
+
+    def report(self) -> None:
+        """How the lists did, in the log."""
+        for zone, each in self.statistics.items():
+            log.info(
+                "list",
+                who=self.who,
+                list=zone,
+                asked=each.asked,
+                listed=each.listed,
+                errors=each.errors,
+                seconds=round(each.seconds, 3),
+            )
+
+
+class Threshold:
+    """From how many points on somebody is refused, and whether for good. name -- the factory, for ConfigError."""
+
+    __slots__ = ("_code", "_least", "_status")
+
+    def __init__(self, least: float, temporary: bool, *, name: str) -> None:
+        self._least = option.number(least, name=f"{name}(threshold)")
+        later = option.boolean(temporary, name=f"{name}(temporary)")
+        self._code, self._status = (451, "4.7.1") if later else (550, "5.7.1")
+
+    def reply(self, found: Found) -> Reply | None:
+        """The refusal, if it is one; it names every list that hit."""
+        if not found.hits or found.points < self._least:
+            return None
+        return Reply(self._code, found.reason, status=self._status)
+
+
+async def _text(session: Session, name: str) -> str:
+    """What the list tells of it; a list without texts is no worse."""
+    try:
+        texts = (await session.resolver.txt(name)).records
+    except DNSError:
+        return ""
+    return texts[0].decode("ascii", "replace")[:_TEXT] if texts else ""
