@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from .. import log
 from ..contract.chain import Claim
-from ..session.credentials import Credentials
+from ..session.credentials import Credentials, Password
 from ..session.hangup import Aborted
 from ..wire.reply import Reply
 from ..wire.server import NEED_DATA, Refused
@@ -72,9 +72,13 @@ async def authenticate(connection: Connection, mechanism: str, credentials: Cred
         watch.pause()
     asking = session.answered_by
     try:
-        reply: Reply = house.auth.call(session, Claim(mechanism, credentials))
-        if house.auth.is_async:
-            reply = await reply  # type: ignore[misc]
+        reply: Reply
+        if isinstance(credentials, Password) and not credentials.password:
+            reply = answers.NOBODY_KNOWS  # which some directories take for an anonymous login (RFC 4513 §6.3.1)
+        else:
+            reply = house.auth.call(session, Claim(mechanism, credentials))
+            if house.auth.is_async:
+                reply = await reply  # type: ignore[misc]
         by, session.answered_by = session.answered_by, asking
         if reply is answers.NOBODY_KNOWS:
             await credentials.decoy()

@@ -8,8 +8,8 @@ from ..wire.reply import Reply
 class Hangup(BaseException):
     """The conversation is over: the client left, the server stops, or a limit ran out.
 
-    Only the connection raises it. It is a BaseException so that it passes every guard: no plugin is to blame. It ends
-    at the innermost end of the `session` chain, where `call_next()` returns normally.
+    Only the connection raises it (but see `Aborted`). It is a BaseException so that it passes every guard: no plugin is
+    to blame. It ends at the innermost end of the `session` chain, where `call_next()` returns normally.
 
     reply -- what the client is still due (421), or None when it has gone.
     why -- one word for the log: "left", "shutdown", "idle", "session limit", "data rate", "closed".
@@ -24,7 +24,8 @@ class Hangup(BaseException):
 class Aborted(Hangup):
     """The client has ended an AUTH exchange, or said what belongs in none (`session.challenge`).
 
-    Nobody is to blame either, but only the command ends: the core answers it with `reply`.
+    Nobody is to blame either, but only the command ends: the core answers it with `reply`. A mechanism may raise it,
+    for it passes the guard of the provider within which it talks.
     """
 
     reply: Reply

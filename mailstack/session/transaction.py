@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from ..wire.address import Address
@@ -52,6 +53,12 @@ class Sender:
     def binary(self) -> bool:
         """Whether the message is BINARYMIME (RFC 3030 §3): below its header section any octets, not lines."""
         return self.parameters.get("BODY") == "BINARYMIME"
+
+    def put(self, name: str, value: object) -> None:
+        """Have a parameter of MAIL read otherwise from here on, whatever the client said."""
+        before = self.parameters
+        self.parameters = MappingProxyType({**before, name: value})
+        self._journal.record(f"changed {name} of MAIL", lambda: setattr(self, "parameters", before))
 
     def rewrite(self, address: Address) -> None:
         """Use another reverse-path from here on."""

@@ -121,7 +121,7 @@ class Command:
     """A verb that is not the core's, in upper case. argument -- the rest of the line, without blanks around it."""
 
     verb: str
-    argument: str
+    argument: str = field(repr=False)  # that of AUTH may hold a password
 
 
 AnyCommand = Hello | Mail | Rcpt | Data | Bdat | Rset | Quit | Command

@@ -7,6 +7,7 @@ import pytest
 
 from mailstack import middleware
 from mailstack.middleware import (
+    auth,
     connectiontime,
     dnsbl,
     dnswl,
@@ -29,6 +30,8 @@ from mailstack.testing.contract import CONTRACT_CHECKS, Check
 from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
+    "auth": lambda: auth.Auth(insecure=True),
+    "auth: required": lambda: auth.Auth(insecure=True, required=True),
     "connectiontime": lambda: connectiontime.ConnectionTime(),
     "dnsbl": lambda: dnsbl.DNSBL("bl.example"),
     "dnsbl: in place of the banner": lambda: dnsbl.DNSBL("bl.example", at="connect"),

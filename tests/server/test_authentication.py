@@ -144,6 +144,15 @@ async def test_only_235_is_a_login_and_a_refusal_has_no_text_of_its_own(reply: R
         assert smtp.session.user is None
 
 
+async def test_an_empty_password_is_none_whatever_a_directory_makes_of_it() -> None:
+    users = Users(ann="")
+    async with Dialog(Plain(), users) as smtp:
+        await smtp.banner()
+        await smtp.say("AUTH PLAIN")
+        assert str(await smtp.say(line("ann "))) == "535 5.7.8 authentication failed"
+        assert users.asked == []
+
+
 @pytest.mark.parametrize("user", ["a\nb", "", "x" * 513])
 async def test_a_login_that_is_no_name_is_none(user: str) -> None:
     async with Dialog(Plain(), Users(**{user: "right"})) as smtp:
@@ -189,8 +198,9 @@ async def test_a_line_of_the_limit_is_read() -> None:
     async with Dialog(Plain(), users) as smtp:
         await smtp.banner()
         await smtp.say("AUTH PLAIN")
-        assert await smtp.say("A" * 12284) == 535
-        assert len(users.asked[0]) == 9213
+        assert len(longest := line("x" * 9211 + " y")) == 12284
+        assert await smtp.say(longest) == 535
+        assert len(users.asked[0]) == 9211
 
 
 async def test_the_exchange_may_come_in_one_segment_with_what_follows() -> None:
