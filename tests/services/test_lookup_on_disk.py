@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def make_dbm(path: Path, records: dict[str, str]) -> None:
 
 def cdb(records: list[tuple[bytes, bytes]]) -> bytes:
     """A constant database, as its author describes it."""
-    body, slots = bytearray(2048), [[] for _ in range(256)]  # type: list[list[tuple[int, int]]]
+    slots: list[list[tuple[int, int]]] = [[] for _ in range(256)]
+    body = bytearray(2048)
     out = bytearray(2048)
     for key, value in records:
         slots[_hash(key) & 255].append((_hash(key), len(out)))
@@ -70,7 +72,7 @@ def cdb(records: list[tuple[bytes, bytes]]) -> bytes:
     return bytes(body) + bytes(out[2048:])
 
 
-MAKERS = {
+MAKERS: dict[str, tuple[Callable[[Path, dict[str, str]], None], Callable[[Path], Source]]] = {
     "sqlite": (make_sqlite, lambda path: SQLite(path, QUERY)),
     "cdb": (make_cdb, CDB),
     "dbm": (make_dbm, DBM),

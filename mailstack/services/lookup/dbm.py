@@ -91,7 +91,7 @@ def _open(path: str) -> _Database:
             remedy=f"apt install {_PACKAGES.get(kind, 'python3')}, or make a SQLite or CDB file of it",
         )
     try:
-        mode = "ru" if kind == "dbm.gnu" else "r"  # u: not locked against who writes it
+        mode: Any = "ru" if kind == "dbm.gnu" else "r"  # u: not locked against who writes it
         database = dbm.open(name, mode)  # noqa: SIM115
         return _Database(_Copy(database) if kind == "dbm.dumb" else database)
     except _ERRORS as error:

@@ -16,14 +16,14 @@
             wait = await self.store.take(key("greylist", session.client.host), Rate.parse("5/1m"))
 
 `Memory` is one process's own and ends with it. `SQLite` is a file: it outlives the server, and several servers of one
-machine may share it. Both keep the contract below; more will follow.
+machine may share it. `Redis` is shared by servers on several machines. All keep the contract below.
 
 Promises of every store:
 
 * Each call is atomic, whatever else goes on in this process or in another one that shares the store.
 * Everything has an end: values and counters have a `ttl`, rates pass by themselves, places come back when their holder
   leaves, or dies. The number of entries is bounded; past it those go first that were not used for the longest time
-  (SQLite: those that end first). Places are never taken away from who holds them.
+  (SQLite: those that end first; Redis: as its `maxmemory-policy` says). Places are never taken away from who holds them.
 * `opened(read_only=True)` is for rehearsals: what would change the store only looks. A middleware that keeps all it
   remembers in a store needs no other care to be rehearsable.
 * A `key` is text of at most `KEY` octets, a value of at most `VALUE`. `key(…)` makes keys of anything a client said.
@@ -42,9 +42,10 @@ from typing import Protocol
 from .bounds import KEY, VALUE, StoreError, key
 from .memory import Memory
 from .rate import Rate
+from .redis import Redis
 from .sqlite import SQLite
 
-__all__ = ["KEY", "VALUE", "Memory", "Rate", "SQLite", "Store", "StoreError", "key"]
+__all__ = ["KEY", "VALUE", "Memory", "Rate", "Redis", "SQLite", "Store", "StoreError", "key"]
 
 
 class Store(Protocol):
