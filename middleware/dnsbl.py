@@ -94,7 +94,7 @@ class DNSBL:
             return None
         later = session.stash.get(self._asked)
         if later is None and not self._told():
-            later = session.stash[self._asked] = session.start(self._lists.ask_ips, session, "connect", [ip])
+            later = session.stash[self._asked] = session.start(self._lists.ask, session, "connect", (), [ip])
         return later
 
     def _told(self) -> bool:

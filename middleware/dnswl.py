@@ -65,7 +65,7 @@ class DNSWL:
     def connect(self, session: Session) -> None:
         ip = session.client.ip
         if ip is not None and is_public(ip):
-            session.stash[self._asked] = session.start(self._lists.ask_ips, session, "connect", [ip])
+            session.stash[self._asked] = session.start(self._lists.ask, session, "connect", (), [ip])
 
     @hookimpl
     async def mail(self, session: Session) -> None:

@@ -71,14 +71,14 @@ class RHSBL:
     def ehlo(self, session: Session, hostname: str) -> None:
         names = [*self._names("helo", hostname), *self._names("ptr", session.client_name or "")]
         if names:
-            session.stash[self._of_client] = session.start(self._lists.ask_names, session, "ehlo", names)
+            session.stash[self._of_client] = session.start(self._lists.ask, session, "ehlo", names)
 
     @hookimpl
     def mail(self, session: Session, sender: Sender) -> None:
         names = [] if sender.address.null else [*self._names("sender", sender.address.domain)]
         if names:
             assert session.transaction is not None
-            session.transaction.stash[self._of_sender] = session.start(self._lists.ask_names, session, "mail", names)
+            session.transaction.stash[self._of_sender] = session.start(self._lists.ask, session, "mail", names)
 
     def _names(self, what: str, name: str) -> Iterator[str]:
         return domains_of(name, self._levels) if what in self._which else iter(())

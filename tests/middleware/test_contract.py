@@ -23,6 +23,7 @@ from mailstack.middleware import (
     subjecttag,
     submission,
     tls,
+    uribl,
     vrfy,
     xclient,
 )
@@ -71,6 +72,7 @@ MAKE: dict[str, Callable[[], object]] = {
     "tls: for clients that show who they are": lambda: tls.TLS(
         pem(), client_certificates="optional", client_ca=authority_pem(), identity={"email:a@example.org": "a"}
     ),
+    "uribl": lambda: uribl.URIBL("uri.example", mark="X-URIBL"),
     "vrfy": lambda: vrfy.Vrfy(),
     "vrfy: asking": lambda: vrfy.Vrfy("ask", known=["b@example.org"]),
     "xclient": lambda: xclient.XClient("192.0.2.0/24"),

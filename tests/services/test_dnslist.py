@@ -121,7 +121,7 @@ async def test_each_list_is_asked_and_none_that_fails_is_a_listing() -> None:
         name="DNSBL",
     )
     session = make_session(resolver=dns)
-    found = await lists.ask_ips(session, "connect", [IP])
+    found = await lists.ask(session, "connect", ips=[IP])
     assert [each.zone.name for each in found.hits] == ["hit.example", "own.example"]
     assert found.points == 3
     assert found.reason == "192.0.2.1 is listed by hit.example: bad client; 192.0.2.1 at own.example"
@@ -143,7 +143,7 @@ async def test_each_list_is_asked_and_none_that_fails_is_a_listing() -> None:
 async def test_a_list_for_ipv4_alone_is_not_asked_for_other_addresses() -> None:
     dns = FakeResolver()
     lists = Lists([Zone("four.example", ipv6=False), "both.example"], timeout="5s", name="DNSBL")
-    await lists.ask_ips(make_session(resolver=dns), "connect", [ipaddress.ip_address("2001:db8::1")])
+    await lists.ask(make_session(resolver=dns), "connect", ips=[ipaddress.ip_address("2001:db8::1")])
     assert [name.rpartition(".2.")[2] for name, _ in dns.asked] == ["both.example"]
 
 
@@ -151,7 +151,7 @@ async def test_who_has_not_answered_in_time_made_an_error() -> None:
     dns = FakeResolver({"1.2.0.192.hit.example": {"A": "127.0.0.2"}})
     dns.hold("1.2.0.192.slow.example")
     lists = Lists(["slow.example", "hit.example"], timeout="50ms", name="DNSBL")
-    found = await lists.ask_ips(make_session(resolver=dns), "connect", [IP])
+    found = await lists.ask(make_session(resolver=dns), "connect", ips=[IP])
     assert [each.error for each in found.listings] == ["no answer in time", ""]
     assert found.points == 1
 

@@ -2,7 +2,7 @@
 
     zone = Zone("zen.spamhaus.org", codes={"127.0.0.2-127.0.0.11": 2.0}, text="see https://check.spamhaus.org")
     lists = Lists([zone, "bl.example.net"], timeout="8s", name="DNSBL")
-    found = await lists.ask_ips(session, "connect", [session.client.ip])    # all zones at the same time
+    found = await lists.ask(session, "connect", ips=[session.client.ip])    # all zones at the same time
     reply = Threshold(1.0, False, name="DNSBL").reply(found)
 
 `zone` is one list and how its answers are read; `answer` is what it said; `lists` asks several, counts and remembers

@@ -52,17 +52,15 @@ class Lists:
         self._timeout = option.duration(timeout, name=f"{name}(timeout)", minimum=0.01)
         self.statistics = {zone: Statistics() for zone in names}
 
-    async def ask_ips(self, session: Session, phase: str, ips: Iterable[IPAddress]) -> Found:
-        """Whether any of these addresses is listed. phase -- when that was asked, for the evidence."""
-        wanted = [(str(ip), reversed_ip(ip), ip.version) for ip in dict.fromkeys(ips)]
+    async def ask(
+        self, session: Session, phase: str, names: Iterable[str] = (), ips: Iterable[IPAddress] = ()
+    ) -> Found:
+        """Whether any of these domains and addresses is listed. phase -- when that was asked, for the evidence."""
+        wanted = [(name, name, 4) for name in dict.fromkeys(names)]
+        wanted += [(str(ip), reversed_ip(ip), ip.version) for ip in dict.fromkeys(ips)]
         zones = self.zones
-        questions = [(zone, ip, key) for zone in zones for ip, key, version in wanted if version == 4 or zone.ipv6]
+        questions = [(zone, who, key) for zone in zones for who, key, version in wanted if version == 4 or zone.ipv6]
         return await self._ask_all(session, phase, questions)
-
-    async def ask_names(self, session: Session, phase: str, names: Iterable[str]) -> Found:
-        """Whether any of these domains is listed."""
-        wanted = list(dict.fromkeys(names))
-        return await self._ask_all(session, phase, [(zone, name, name) for zone in self.zones for name in wanted])
 
     async def _ask_all(self, session: Session, phase: str, questions: Sequence[tuple[Zone, str, str]]) -> Found:
         found: dict[int, Listing] = {}
