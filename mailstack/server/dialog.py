@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
+_BECAUSE = 1000  # characters of what an entry noted, in the log line of its refusal
+
+
 class Dialog:
     """The commands of one connection."""
 
@@ -363,6 +366,7 @@ class Dialog:
             by=by,
             reply=str(reply),
             sender=str(transaction.sender) if transaction else None,
+            because="; ".join(session.evidence.notes(by, transaction.id if transaction else ""))[:_BECAUSE] or None,
         )
 
 

@@ -23,6 +23,7 @@ class Finding(NamedTuple):
     reply -- what it answered, or None.
     seconds -- how long it (or the run of plain checks it stood in) took.
     detail -- free text for people; for a fault the exception's type and text. Never shown to the client.
+    transaction -- of what is noted in a transaction: its id.
     """
 
     who: str
@@ -31,6 +32,7 @@ class Finding(NamedTuple):
     reply: Reply | None = None
     seconds: float = 0.0
     detail: str = ""
+    transaction: str = ""
 
 
 class Evidence:
@@ -53,3 +55,9 @@ class Evidence:
 
     def __len__(self) -> int:
         return len(self._findings)
+
+    def notes(self, who: str, transaction: str) -> list[str]:
+        """What an entry noted of the session, and of one transaction: what it looked up, and what came back."""
+        name, wanted = who.partition("#")[0], ("", transaction)
+        noted = (each for each in self._findings if each.outcome == "noted" and each.who == name)
+        return [each.detail for each in noted if each.transaction in wanted]

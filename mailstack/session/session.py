@@ -358,5 +358,9 @@ class Session:
         self._link.proxied(client, server)
 
     def note(self, who: str, phase: str, detail: str) -> None:
-        """Add a finding of one's own to the evidence."""
-        self.evidence.add(Finding(who, phase, "noted", detail=detail))
+        """Add a finding of one's own to the evidence: what was looked up, what came back, how long it took.
+
+        The log has it beside a refusal by the same entry.
+        """
+        transaction = self.transaction.id if self.transaction is not None else ""
+        self.evidence.add(Finding(who, phase, "noted", detail=detail, transaction=transaction))

@@ -184,3 +184,18 @@ async def test_a_zone_may_have_levels_of_its_own() -> None:
     stack = known, Unless(known.trusted(7), Refuse()), Vouch()
     async with Dialog(*stack, resolver=FakeResolver({"1.2.0.192.wl.example": {"A": "127.0.0.2"}})) as smtp:
         assert (await asked(smtp)).startswith("250")
+
+
+async def test_the_line_of_a_refusal_tells_what_was_asked_and_what_came_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mailstack")
+    dns = FakeResolver({**DOMAINS, "1.2.0.192.bl.example": {"A": "127.0.0.9"}})
+    entries = dnsbl.DNSBL("bl.example", threshold=2), rhsbl.RHSBL("dbl.example")
+    async with Dialog(*entries, Vouch(), resolver=dns) as smtp:
+        await asked(smtp, "a@spam.example")
+        await smtp.say("RSET")
+        await smtp.say("MAIL FROM:<a@evil.test>")
+        await smtp.say("RCPT TO:<bob@example.net>")
+    first, second = [each.getMessage() for each in caplog.records if each.getMessage().startswith("refused")]
+    assert 'because="spam.example dbl.example: 127.0.1.2 (' in first
+    assert 'because="evil.test dbl.example: 127.0.1.4 (' in second
+    assert "spam.example dbl" not in second
