@@ -23,7 +23,7 @@ Promises of every store:
 * Each call is atomic, whatever else goes on in this process or in another one that shares the store.
 * Everything has an end: values and counters have a `ttl`, rates pass by themselves, places come back when their holder
   leaves, or dies. The number of entries is bounded; past it those go first that were not used for the longest time
-  (SQLite: those that end first; Redis: as its `maxmemory-policy` says). Places are never taken away from who holds them.
+  (SQLite: those that end first; Redis: as its `maxmemory-policy` says). Places are never taken from who holds them.
 * `opened(read_only=True)` is for rehearsals: what would change the store only looks. A middleware that keeps all it
   remembers in a store needs no other care to be rehearsable.
 * A `key` is text of at most `KEY` octets, a value of at most `VALUE`. `key(…)` makes keys of anything a client said.
