@@ -30,7 +30,7 @@ class Users:
     name = "users"
     mechanisms = EVERY
 
-    def __init__(self, users: Mapping[str, Secret] | None = None, **more: Secret) -> None:
+    def __init__(self, users: Mapping[str, Any] | None = None, **more: Secret) -> None:
         self.users = {**(users or {}), **more}
         self.asked: list[str] = []
         self.decoys = 0
@@ -41,8 +41,10 @@ class Users:
         self.asked.append(user)
         if not isinstance(credentials, (Password, Challenge)):
             name = credentials.token.removeprefix("tok-")
+            if name not in self.users or user not in ("", name):
+                return Reply(535)
             credentials.identity = name
-            return Reply(235 if name in self.users and user in ("", name) else 535)
+            return Reply(235)
         secret = self.users.get(user)
         if secret is None or (isinstance(credentials, Challenge) and not credentials.takes(secret)):
             if isinstance(credentials, Challenge):
