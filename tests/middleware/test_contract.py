@@ -8,16 +8,21 @@ import pytest
 from mailstack import middleware
 from mailstack.middleware import (
     auth,
+    bogusbounce,
     connectiontime,
     dnsbl,
     dnswl,
     earlytalker,
+    fcrdns,
+    helo,
     hosts,
     lenient,
     limits,
+    noop,
     proxy,
     recipients,
     relay,
+    resolvable,
     rhsbl,
     spamassassin,
     subjecttag,
@@ -31,6 +36,11 @@ from mailstack.testing.contract import CONTRACT_CHECKS, Check
 from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
+    "bogusbounce": lambda: bogusbounce.BogusBounce(),
+    "fcrdns": lambda: fcrdns.FCrDNS(require="confirmed"),
+    "helo": lambda: helo.Helo("strict"),
+    "noop": lambda: noop.Noop(3),
+    "resolvable": lambda: resolvable.Resolvable(),
     "auth": lambda: auth.Auth(insecure=True),
     "auth: required": lambda: auth.Auth(insecure=True, required=True),
     "connectiontime": lambda: connectiontime.ConnectionTime(),
