@@ -1,8 +1,10 @@
-"""What a stack that loads may still get wrong: it takes nobody's mail, it keeps none, or it is an open relay.
+"""What a stack that loads may still get wrong: it takes nobody's mail, it keeps none, it is an open relay, nobody can
+log in, or whoever listens on the way learns how.
 
-The first two can be read from the stack. The third is asked: the compiled `rcpt` chain, in rehearsal, for two strangers
-at two domains that do not exist, on behalf of clients outside. Only a chain that accepts both from all of them, of IPv4
-or of IPv6, is called open, because an address that is an example here may be somebody's own network.
+What is missing can be read from the stack. The rest is asked of the compiled chains, in rehearsal. `rcpt`: for two
+strangers at two domains that do not exist, on behalf of clients outside; only a chain that accepts both from all of
+them, of IPv4 or of IPv6, is called open, because an address that is an example here may be somebody's own network.
+`ehlo`: whether it offers AUTH to clients outside in clear, and whether to anybody at all.
 """
 
 from __future__ import annotations
@@ -11,26 +13,32 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from ..contract.chain import Step
+from ..contract.chain import Greeting, Step
+from ..option import socket_address
 from ..server.answers import ENDS
 from ..session.session import Link, Peer, Session
 from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.address import Address
+from ..wire.reply import Reply
 
 if TYPE_CHECKING:
     from ..contract.pipeline import Pipeline
+    from ..server.listener import Listener
     from ..server.server import Server
     from ..session.later import Later
-    from ..wire.reply import Reply
 
 # Addresses that are nobody's: RFC 5737; RFC 3849 and RFC 9637.
 OUTSIDE = (("192.0.2.1", "198.51.100.1", "203.0.113.1"), ("2001:db8::1", "3fff::1"))
+# And those of networks that are somebody's own (RFC 1918, RFC 4193), this machine, and a UNIX socket.
+INSIDE = ("127.0.0.1", "::1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "fd00::1", "")
+EHLO = Reply(250)
+IN_CLEAR = "AUTH IN CLEAR"
 # Seconds that all questions together may take.
 PATIENCE = 20.0
 
@@ -42,7 +50,52 @@ def gaps(pipeline: Pipeline) -> list[str]:
         found.append("no entry implements rcpt: no recipient but postmaster will be accepted")
     if not pipeline.nodes("queue"):
         found.append("no entry implements queue: every message will be answered 451")
+    speaks, judges = "AUTH" in pipeline.verbs, bool(pipeline.nodes("auth"))
+    if speaks and not judges:
+        found.append("AUTH is there, and no entry implements auth: nobody can log in")
+    if judges and not speaks:
+        found.append("an entry judges logins, and none has AUTH: nobody can log in; put auth.Auth() above it")
     return found
+
+
+def faulty_logins(server: Server) -> list[str]:
+    """What is wrong with AUTH at the listeners, in words. Runs an event loop of its own, as `open_listeners`."""
+    pipeline = server.check()
+    if "AUTH" not in pipeline.verbs or not pipeline.nodes("auth"):
+        return []
+    step = pipeline.chain("ehlo", lambda session, greeting: EHLO, float(server.limits.envelope))
+    with silence():
+        return anyio.run(_find_faulty_logins, step, server, pipeline)
+
+
+async def _find_faulty_logins(step: Step, server: Server, pipeline: Pipeline) -> list[str]:
+    found, anybody = [], "STARTTLS" in pipeline.verbs or any(listener.tls for listener in server.listeners)
+    with anyio.move_on_after(PATIENCE):
+        for listener in server.listeners:
+            if listener.tls:
+                continue
+            clear = {
+                client: await _offers(step, _session(client, listener.label, server.hostname, pipeline))
+                for client in (*INSIDE, *chain.from_iterable(OUTSIDE))
+            }
+            anybody = anybody or any(clear.values())
+            if not _is_local(listener) and any(all(map(clear.__getitem__, clients)) for clients in OUTSIDE):
+                found.append(f"{IN_CLEAR} at {listener.label}: who listens on the way learns the passwords")
+    return found if anybody else ["AUTH is never offered in clear, and no entry brings TLS: nobody can log in"]
+
+
+def _is_local(listener: Listener) -> bool:
+    """Whether nobody outside of the machine can connect, and be listened to on his way."""
+    host = socket_address(listener.address).host
+    return host in (None, "localhost", "::1") or host.startswith("127.")
+
+
+async def _offers(step: Step, session: Session) -> bool:
+    keywords: dict[str, str] = {}
+    reply = step.call(session, Greeting("EHLO", "client.example.com", keywords))
+    if step.is_async:
+        reply = await reply
+    return bool(reply.positive and "AUTH" in keywords)
 
 
 def open_listeners(server: Server) -> list[str]:
@@ -72,15 +125,7 @@ async def _probe(step: Step, labels: list[str], hostname: str) -> list[str]:
 
 
 async def _accepts(step: Step, hostname: str, label: str, client: str, stranger: Address) -> bool:
-    session = Session(
-        "rehearsal",
-        Peer(client, 50000),
-        Peer("192.0.2.2", 25),
-        link=cast(Link, _Nobody()),
-        hostname=hostname,
-        listener=label,
-        rehearsal=True,
-    )
+    session = _session(client, label, hostname)
     session.helo, session.esmtp = f"client.{stranger.domain}", True
     nothing: MappingProxyType[str, Any] = MappingProxyType({})
     sender = Sender(Address("sender", f"client.{stranger.domain}"), nothing, session.journal)
@@ -93,8 +138,32 @@ async def _accepts(step: Step, hostname: str, label: str, client: str, stranger:
     return bool(reply.positive and recipient.accepted)
 
 
+def _session(client: str, label: str, hostname: str, pipeline: Pipeline | None = None) -> Session:
+    """One that never was. client -- where from; "" for a UNIX socket."""
+    nobody = _Nobody(pipeline)
+    session = Session(
+        "rehearsal",
+        Peer(client, 50000 if client else None),
+        Peer("192.0.2.2", 25),
+        link=cast(Link, nobody),
+        hostname=hostname,
+        listener=label,
+        rehearsal=True,
+    )
+    nobody.session = session
+    return session
+
+
 class _Nobody:
     """The connection of a session that has none (`session.Link`)."""
+
+    session: Session
+
+    def __init__(self, pipeline: Pipeline | None) -> None:
+        self._pipeline = pipeline
+
+    def mechanisms(self) -> tuple[str, ...]:
+        return self._pipeline.mechanisms(self.session) if self._pipeline is not None else ()
 
     def start(self, later: Later[Any], function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
         later.fail(RuntimeError("there is no background work in a rehearsal"))

@@ -24,17 +24,19 @@ OPEN_RELAY = "OPEN RELAY: mail for anybody is accepted"
 def check(source: str, as_json: bool) -> None:
     """Load SOURCE, compile its stack, and print each phase's chain in order, then warnings.
 
-    An open relay is looked for by asking the rcpt chain, in rehearsal, for recipients at domains that do not exist.
+    An open relay is looked for by asking the rcpt chain, in rehearsal, for recipients at domains that do not exist;
+    AUTH in clear by asking the ehlo chain, and whether anybody could log in at all.
     Exit status: 0 when fine or warned, 1 for an open relay, 2 for a configuration that cannot be used.
     """
     from ..config import load
-    from .audit import gaps, open_listeners
+    from .audit import faulty_logins, gaps, open_listeners
 
     with told():
         server = load(source)
         pipeline = server.check()
         relays = open_listeners(server)
-    warnings = [*pipeline.warnings, *gaps(pipeline), *(f"{OPEN_RELAY} at {label}" for label in relays)]
+        logins = faulty_logins(server)
+    warnings = [*pipeline.warnings, *gaps(pipeline), *logins, *(f"{OPEN_RELAY} at {label}" for label in relays)]
     report = _report(source, server, pipeline, warnings, relays)
     (_print_json if as_json else _print)(report)
     if relays:

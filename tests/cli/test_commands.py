@@ -297,6 +297,44 @@ def test_only_the_listeners_that_relay_are_named(configuration: Path) -> None:
     ]
 
 
+NOBODY = "nobody can log in"
+CLEAR = "AUTH IN CLEAR at"
+
+
+@pytest.mark.parametrize(
+    ("stack", "listener", "warnings"),
+    [
+        ("tls.TLS(PEM, missing_ok=True), auth.Auth(), Users()", "'[::]:25'", []),
+        ("tls.TLS(PEM, missing_ok=True), auth.Auth(), Users()", "'[::]:465', tls=True", []),
+        ("auth.Auth(), Users()", "'[::]:25'", [NOBODY]),
+        ("auth.Auth(insecure='127.0.0.1'), Users()", "'[::]:25'", []),
+        ("auth.Auth(insecure=True), Users()", "'[::]:25', name='in'", [f"{CLEAR} in"]),
+        ("auth.Auth(insecure=True), Users()", "'127.0.0.1:25'", []),
+        ("auth.Auth(insecure=True), Users()", "'unix:/tmp/x', lmtp=True", []),
+        ("When(predicate.client_in('10.0.0.0/8'), auth.Auth(insecure=True)), Users()", "'[::]:25'", []),
+        ("tls.TLS(PEM, missing_ok=True), auth.Auth()", "'[::]:25'", [NOBODY]),
+        ("tls.TLS(PEM, missing_ok=True), Users()", "'[::]:25'", [NOBODY]),
+        ("tls.TLS(PEM, missing_ok=True)", "'[::]:25'", []),
+    ],
+)
+def test_check_tells_of_logins_in_clear_and_of_those_that_cannot_be(
+    configuration: Path, stack: str, listener: str, warnings: list[str]
+) -> None:
+    configuration.write_text(
+        HEAD
+        + "from mailstack import Reply, When, hookimpl, predicate\nfrom mailstack.middleware import auth, tls\n"
+        + "PEM = '/nonexistent/mx.pem'\nclass Users:\n    rehearsable = True\n    mechanisms = ('PLAIN', 'LOGIN')\n"
+        + "    @hookimpl\n    def auth(self): return Reply(535)\n"
+        + f"stack = Stack({stack}, recipients.Domains('example.org'), discard.Discard())\n"
+        + f"server = Server(stack, [Listener({listener})])\n"
+    )
+    result = run("check", "mx.py")
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.stdout.splitlines() if line.startswith("warning: ")]
+    assert len(told) == len(warnings), told
+    assert all(words in line for words, line in zip(warnings, told, strict=True))
+
+
 def test_a_configuration_that_cannot_be_used_is_told_on_stderr(configuration: Path) -> None:
     configuration.write_text(HEAD + "server = Server(Stack(discard.Discard))\n")
     for command in ("check", "serve"):
