@@ -140,7 +140,7 @@ class Database:
                 hide_parameters=True,
                 connect_args={key: value for key, value in given.items() if key not in parsed.query},
             )
-        except self._sqlalchemy.exc.ArgumentError as error:  # NoSuchModuleError is one
+        except (self._sqlalchemy.exc.ArgumentError, ValueError) as error:  # NoSuchModuleError is one
             raise ConfigError(
                 f"{name}: this is no URL of a database: {_first_line(error).replace(str(url), '…')}",
                 remedy='write "postgresql+psycopg://user:password@host/database" or "sqlite:////path/to/file.db"',
