@@ -4,7 +4,7 @@
     await passwords.matches([stored], "secret")      # in threads of their own: see threads.py
     passwords.make("ARGON2ID", "secret")             # text that `read` reads: see make.py
 
-    account = passwords.Account("ann@example.org", (stored,))
+    account = passwords.account("ann@example.org", ["{SSHA512}…", "{SCRAM-SHA-256}…"])
     reply = await judge.judge(credentials, account)  # for a provider of AUTH: see judge.py
 
 No text of an error has a part of a password, of a hash or of a key in it.
@@ -14,7 +14,8 @@ Needs `pip install "mailstack[auth]"` for all but clear text, SHA and its kin, P
 
 from __future__ import annotations
 
-from .judge import Account, Judge
+from .account import Account, account, offered
+from .judge import Judge
 from .make import make
 from .saslprep import prepare
 from .scram import make_keys, read_keys, write_keys
@@ -28,10 +29,12 @@ __all__ = [
     "Judge",
     "Stored",
     "Unreadable",
+    "account",
     "is_locked",
     "make",
     "make_keys",
     "matches",
+    "offered",
     "prepare",
     "read",
     "read_keys",

@@ -19,47 +19,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
-from mailstack.session.credentials import PASSWORD, Challenge, Credentials, Password, ScramKeys, Secret
+from mailstack.session.credentials import Challenge, Credentials, Password, ScramKeys, Secret
 from mailstack.wire.reply import Reply
 
 from . import threads
+from .account import Account
 from .stored import Stored
 
-__all__ = ["Account", "Judge"]
+__all__ = ["Judge"]
 
 RIGHT: Final = Reply(235)
 WRONG: Final = Reply(535)
 TROUBLE: Final = Reply(454, "too busy, try again later", status="4.7.0")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A user. identity -- who he is once he has logged in. stored -- his passwords. locked -- whether none is right."""
-
-    identity: str
-    stored: tuple[Stored, ...]
-    locked: bool = False
-
-    @property
-    def secrets(self) -> tuple[Secret, ...]:
-        """What can judge a challenge, keys first: they are of one hash, and cost less."""
-        found = [each.secret for each in self.stored if each.secret is not None]
-        return tuple(sorted(found, key=lambda secret: isinstance(secret, str)))
-
-    @property
-    def compared(self) -> tuple[Stored, ...]:
-        """What a password is compared with."""
-        return tuple(each for each in self.stored if not isinstance(each.secret, ScramKeys)) or self.stored[:1]
-
-    @property
-    def mechanisms(self) -> frozenset[str]:
-        """What can be judged of him."""
-        clear = any(isinstance(secret, str) for secret in self.secrets)
-        keys = {f"SCRAM-{secret.hash}" for secret in self.secrets if isinstance(secret, ScramKeys)}
-        return frozenset((*PASSWORD, *keys, *(("CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256") if clear else ())))
 
 
 class Judge:
