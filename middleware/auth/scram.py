@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from mailstack.services.passwords.scram import ALGORITHMS, LONGEST_SALT, make_keys
 from mailstack.session.credentials import Challenge, ScramKeys, Secret
 from mailstack.wire.reply import Reply
 
@@ -29,9 +30,7 @@ from .exchange import Exchange, for_others, malformed
 HASHES: Final[Mapping[str, str]] = {"SCRAM-SHA-256": "SHA-256", "SCRAM-SHA-1": "SHA-1"}
 ITERATIONS: Final = 4096  # RFC 7677 §4: of passwords that are kept as such, hashed at each login
 LONGEST_NONCE: Final = 128  # what the server says must fit into one line of a reply
-LONGEST_SALT: Final = 64
 
-_ALGORITHMS: Final = {"SHA-1": "sha1", "SHA-256": "sha256"}
 _MACHINE: Final = Path("/etc/machine-id")
 
 Salt = Callable[[str, str], bytes]  # of a hash and a user
@@ -155,7 +154,7 @@ class Proof(Challenge):
         keys = None if isinstance(secret, str) else secret
         salt, iterations = (self._salt, ITERATIONS) if keys is None else (keys.salt, keys.iterations)
         last, signed = await self._talk(salt, iterations)
-        made = make_keys(self._hash, secret if isinstance(secret, str) else "", self._salt)
+        made = make_keys(self._hash, secret if isinstance(secret, str) else "", self._salt, ITERATIONS)
         keys = keys or made
         if self._told != (salt, iterations) or not is_proof(keys, last.proof, signed):
             return False
@@ -164,7 +163,7 @@ class Proof(Challenge):
 
     async def decoy(self) -> None:
         last, signed = await self._talk(self._salt, self._iterations or ITERATIONS)
-        is_proof(make_keys(self._hash, "", self._salt), last.proof, signed)
+        is_proof(make_keys(self._hash, "", self._salt, ITERATIONS), last.proof, signed)
 
     async def _talk(self, salt: bytes, iterations: int) -> tuple[Last, bytes]:
         """The client's last message, and what is signed; it is asked once, however many secrets are tried."""
@@ -185,22 +184,9 @@ class Proof(Challenge):
         return self._heard
 
 
-def make_keys(hash: str, password: str, salt: bytes, iterations: int = ITERATIONS) -> ScramKeys:
-    """What a server has to keep of a password (RFC 5802 §3). One that SASLprep prohibits is taken as it is."""
-    algorithm = _ALGORITHMS[hash]
-    try:
-        password = names.prepare(password)
-    except ValueError:
-        pass
-    salted = hashlib.pbkdf2_hmac(algorithm, password.encode(), salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", algorithm)
-    stored_key = hashlib.new(algorithm, client_key).digest()
-    return ScramKeys(hash, salt, iterations, stored_key, hmac.digest(salted, b"Server Key", algorithm))
-
-
 def is_proof(keys: ScramKeys, proof: bytes, signed: bytes) -> bool:
     """Whether it comes from who knows the password of these keys."""
-    algorithm = _ALGORITHMS[keys.hash]
+    algorithm = ALGORITHMS[keys.hash]
     signature = hmac.digest(keys.stored_key, signed, algorithm)
     if len(proof) != len(signature):
         return False
@@ -210,4 +196,4 @@ def is_proof(keys: ScramKeys, proof: bytes, signed: bytes) -> bool:
 
 def sign(keys: ScramKeys, signed: bytes) -> bytes:
     """The server's own proof."""
-    return hmac.digest(keys.server_key, signed, _ALGORITHMS[keys.hash])
+    return hmac.digest(keys.server_key, signed, ALGORITHMS[keys.hash])
