@@ -31,7 +31,7 @@ import anyio
 from mailstack import extra, option
 from mailstack.option import ConfigError
 
-from .lookup.source import Unavailable
+from .unavailable import Unavailable
 
 __all__ = ["Answer", "Client", "checked", "shown"]
 

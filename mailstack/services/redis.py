@@ -28,7 +28,7 @@ import anyio
 from mailstack import extra, option
 from mailstack.option import ConfigError
 
-from .lookup.source import Unavailable
+from .unavailable import Unavailable
 
 __all__ = ["Client"]
 

@@ -30,7 +30,7 @@ from anyio import CancelScope
 from mailstack import extra, option
 from mailstack.option import ConfigError
 
-from .lookup.source import Unavailable
+from .unavailable import Unavailable
 from .workers import Workers
 
 __all__ = ["MOST", "Database"]

@@ -131,6 +131,18 @@ async def test_a_file_that_cannot_be_opened_stops_the_start(kind: str, tmp_path:
             pass
 
 
+async def test_a_file_for_a_module_that_this_python_lacks_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "db").write_bytes(b"\xce\x9a\x57\x13" + bytes(1000))  # as GNU dbm begins
+    monkeypatch.setattr(dbm, "_modules", {"dbm.dumb": dbm.dumb})
+    monkeypatch.setattr(dbm, "_defaultmod", dbm.dumb)
+    with pytest.raises(ConfigError, match=r"dbm\.gnu") as told:
+        async with DBM(tmp_path / "db").opened():
+            pass
+    assert "python3-gdbm" in str(told.value)
+
+
 async def test_a_cdb_that_is_written_over_is_no_answer_until_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "db"
     make_cdb(path, RECORDS)

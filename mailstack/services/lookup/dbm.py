@@ -17,7 +17,6 @@ import dbm
 import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from importlib.util import find_spec
 from typing import Any
 
 from mailstack.option import ConfigError
@@ -30,7 +29,6 @@ __all__ = ["DBM"]
 
 _ENDINGS = (".db", ".pag", ".dat", "")  # in this order: "access" is often the text that "access.db" is made of
 _PACKAGES = {"dbm.gnu": "python3-gdbm"}  # of Debian
-_NEEDS = {"dbm.gnu": "_gdbm", "dbm.ndbm": "_dbm"}
 
 
 class DBM:
@@ -85,16 +83,16 @@ def _open(path: str) -> _Database:
     name = path if dbm.whichdb(path) else bare
     if not kind:
         raise Unavailable("it is of no kind that Python's dbm knows")
-    if kind in _NEEDS and find_spec(_NEEDS[kind]) is None:
-        raise ConfigError(
-            f"DBM({path!r}) is a file for {kind}, which this Python does not have",
-            remedy=f"apt install {_PACKAGES.get(kind, 'python3')}, or make a SQLite or CDB file of it",
-        )
     try:
         mode: Any = "ru" if kind == "dbm.gnu" else "r"  # u: not locked against who writes it
         database = dbm.open(name, mode)  # noqa: SIM115
         return _Database(_Copy(database) if kind == "dbm.dumb" else database)
     except _ERRORS as error:
+        if "not available" in str(error):
+            raise ConfigError(
+                f"DBM({path!r}) is a file for {kind}, which this Python does not have",
+                remedy=f"apt install {_PACKAGES.get(kind, 'python3')}, or make a SQLite or CDB file of it",
+            ) from error
         raise Unavailable(str(error)) from error
 
 

@@ -13,11 +13,9 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
+from ..unavailable import Unavailable
+
 __all__ = ["Source", "Table", "Unavailable"]
-
-
-class Unavailable(Exception):
-    """The source cannot say: its backend is down, late, or answers what makes no sense."""
 
 
 @runtime_checkable

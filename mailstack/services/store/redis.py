@@ -30,8 +30,8 @@ from anyio import CancelScope, Lock, create_task_group, fail_after, sleep
 
 from mailstack import log
 
-from ..lookup.source import Unavailable
 from ..redis import Client
+from ..unavailable import Unavailable
 from .bounds import StoreError, check
 from .rate import Rate
 
