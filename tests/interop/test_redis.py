@@ -32,6 +32,8 @@ from tests.services.test_store import (
     test_places_are_taken_all_or_none,
     test_the_first_value_stays,
     test_values_and_their_times_have_bounds,
+    test_values_are_listed_by_how_their_keys_begin,
+    test_what_is_put_soon_is_there_at_once,
     test_what_was_not_held_gives_nothing_back,
 )
 
@@ -49,6 +51,8 @@ __all__ = [
     "test_places_are_taken_all_or_none",
     "test_the_first_value_stays",
     "test_values_and_their_times_have_bounds",
+    "test_values_are_listed_by_how_their_keys_begin",
+    "test_what_is_put_soon_is_there_at_once",
     "test_what_was_not_held_gives_nothing_back",
 ]
 

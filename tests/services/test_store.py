@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,35 @@ async def test_the_first_value_stays(make: Make, clock: Clock) -> None:
         assert await store.put_new("a", b"three", 10) is None
         await store.delete("a")
         assert await store.get("a") is None
+
+
+async def test_what_is_put_soon_is_there_at_once(make: Make, clock: Clock) -> None:
+    store = make()
+    async with store.opened():
+        await store.put("a", b"one", 10, soon=True)
+        assert await store.get("a") == b"one"
+        assert await store.put_new("a", b"two", 10) == b"one"
+        await store.put("a", b"three", 10, soon=True)
+        await store.put("a", b"four", 10)
+        assert await store.get("a") == b"four"
+        await store.put("a", b"five", 10, soon=True)
+        await store.delete("a")
+        assert await store.get("a") is None
+        await store.put("a", b"six", 10, soon=True)
+        clock.now += 11
+        assert await store.get("a") is None
+
+
+async def test_values_are_listed_by_how_their_keys_begin(make: Make, clock: Clock) -> None:
+    store = make()
+    async with store.opened():
+        for number in range(600):
+            await store.put(f"a/{number}", b"%d" % number, 10 + number, soon=number % 2 == 0)
+        await store.put("b", b"other", 10)
+        await store.add("a/count", 1, 10)
+        clock.now += 15
+        found = [(name, value, round(left)) async for name, value, left in store.items("a/")]
+        assert sorted(found) == sorted((f"a/{n}", b"%d" % n, n - 5) for n in range(6, 600))
 
 
 async def test_a_counter_counts_and_its_end_moves_on(make: Make, clock: Clock) -> None:
@@ -294,6 +324,34 @@ async def test_a_file_remembers_and_is_private(path: Path) -> None:
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     async with SQLite(path).opened(), store.opened():
         assert await store.get("a") == b"one"
+
+
+async def test_what_was_put_soon_is_written_within_a_second_and_at_the_end(path: Path) -> None:
+    one, other = SQLite(path), SQLite(path)
+    async with one.opened(), other.opened():
+        await one.put("a", b"one", 100, soon=True)
+        assert await other.get("a") is None
+        await one.flush()  # as is done each second
+        assert await other.get("a") == b"one"
+        await one.put("b", b"two", 100, soon=True)
+    async with other.opened():
+        assert await other.get("b") == b"two"
+
+
+async def test_what_cannot_be_written_now_is_written_later(path: Path) -> None:
+    store = SQLite(path, timeout=0)
+    async with store.opened():
+        with closing(sqlite3.connect(path, isolation_level=None)) as busy:
+            busy.execute("BEGIN IMMEDIATE")
+            await store.put("a", b"one", 100, soon=True)
+            await store.flush()
+            assert await store.get("a") == b"one"
+            busy.execute("ROLLBACK")
+        await store.flush()
+        async with SQLite(path).opened():
+            assert await store.get("a") == b"one"
+    async with (again := SQLite(path)).opened():
+        assert await again.get("a") == b"one"
 
 
 async def test_two_servers_share_a_file(path: Path, clock: Clock) -> None:

@@ -35,7 +35,7 @@ store that is not open.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -57,14 +57,18 @@ class Store(Protocol):
     async def get(self, key: str) -> bytes | None:
         """The value, or None."""
 
-    async def put(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep the value, in place of another one."""
+    async def put(self, key: str, value: bytes, ttl: float, *, soon: bool = False) -> None:
+        """Keep the value, in place of another one. soon -- it costs less, and a crash within a second may forget it."""
 
     async def put_new(self, key: str, value: bytes, ttl: float) -> bytes | None:
         """Keep the value and return None, unless there is one: that is returned and stays as it is, its end too."""
 
     async def delete(self, key: str) -> None:
         """Forget what is kept by this key."""
+
+    def items(self, prefix: str) -> AsyncIterator[tuple[str, bytes, float]]:
+        """The values whose keys begin so, in no order, each with the seconds until its end. For tools: it takes long,
+        and what changes meanwhile is seen or not."""
 
     async def add(self, key: str, amount: int, ttl: float) -> int:
         """Add to a counter, which begins at 0; its sum. Each call sets its end anew. 0 only reads."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from mailstack import option
@@ -57,7 +57,7 @@ class Memory:
         value = self._find(key)
         return value if isinstance(value, bytes) else None
 
-    async def put(self, key: str, value: bytes, ttl: float) -> None:
+    async def put(self, key: str, value: bytes, ttl: float, *, soon: bool = False) -> None:
         check(key, value, ttl)
         self._keep(key, value, self._clock() + ttl)
 
@@ -73,6 +73,13 @@ class Memory:
         self._must_be_open()
         if not self._read_only:
             self._entries.pop(key, None)
+
+    async def items(self, prefix: str) -> AsyncGenerator[tuple[str, bytes, float], None]:
+        self._must_be_open()
+        now = self._clock()
+        for key, (end, value) in tuple(self._entries.items()):
+            if key.startswith(prefix) and isinstance(value, bytes) and end > now:
+                yield key, value, end - now
 
     async def add(self, key: str, amount: int, ttl: float) -> int:
         check(key, ttl=ttl)

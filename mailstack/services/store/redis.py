@@ -20,10 +20,12 @@ Needs `pip install "mailstack[redis]"`.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from anyio import CancelScope, Lock, create_task_group, fail_after, sleep
@@ -64,6 +66,11 @@ end
 """
 _SCRIPTS = {
     "get": "return find('v')",
+    "item": """
+        local found = find('v')
+        if not found then return nil end
+        local ends = tonumber(string.match(redis.call('GET', KEYS[1]), '^%a ([%d.]+) '))
+        return string.format('%.6f', ends - now) .. ' ' .. found""",
     "put": "keep('v', ARGV[3], tonumber(ARGV[4]))",
     "put_new": """
         local found = find('v')
@@ -175,7 +182,7 @@ class Redis:
         found = await self._do("get", [key])
         return None if found is None else bytes(found)
 
-    async def put(self, key: str, value: bytes, ttl: float) -> None:
+    async def put(self, key: str, value: bytes, ttl: float, *, soon: bool = False) -> None:
         check(key, value, ttl)
         await self._do("put", [key], value, ttl)
 
@@ -186,6 +193,24 @@ class Redis:
 
     async def delete(self, key: str) -> None:
         await self._do("delete", [key])
+
+    async def items(self, prefix: str) -> AsyncGenerator[tuple[str, bytes, float], None]:
+        self._must_be_open()
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix + prefix) + "*"
+        cursor: object = 0
+        while True:
+            try:
+                cursor, keys = await self._client.run(partial(_scan, cursor=cursor, pattern=pattern))
+            except Unavailable as error:
+                raise StoreError(str(error)) from error
+            for name in keys:
+                key = bytes(name).decode().removeprefix(self._prefix)
+                found = await self._do("item", [key])
+                if found is not None:
+                    ends, _, value = bytes(found).partition(b" ")
+                    yield key, value, float(ends)
+            if not int(cursor):  # type: ignore[call-overload]
+                return
 
     async def add(self, key: str, amount: int, ttl: float) -> int:
         check(key, ttl=ttl)
@@ -301,6 +326,10 @@ class Redis:
             )
         except Unavailable as error:
             raise StoreError(str(error)) from error
+
+
+async def _scan(redis: Any, cursor: object, pattern: str) -> Any:
+    return await redis.scan(cursor, match=pattern, count=500)
 
 
 def _written(value: object) -> str | bytes:
