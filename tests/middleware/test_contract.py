@@ -10,6 +10,7 @@ from mailstack.middleware import (
     auth,
     authdeny,
     authfunction,
+    authjwt,
     authsql,
     bogusbounce,
     connectiontime,
@@ -51,6 +52,9 @@ MAKE: dict[str, Callable[[], object]] = {
     "authdeny: some": lambda: authdeny.Deny(users=["ann"]),
     "authfunction": lambda: authfunction.Function(lambda user, password: True),
     "authfunction: stored": lambda: authfunction.Stored({}.get, threads=1),
+    "authjwt": lambda: authjwt.AuthJWT(
+        '{"kty": "oct", "k": "c2VjcmV0"}', issuer="https://login.example", audience="mail", algorithms="HS256"
+    ),
     "authsql": lambda: authsql.SQL("sqlite://", "SELECT :user"),
     "connectiontime": lambda: connectiontime.ConnectionTime(),
     "dnsbl": lambda: dnsbl.DNSBL("bl.example"),
