@@ -49,6 +49,7 @@ ALGORITHMS: Final = (
     *("ES256", "ES384", "ES512", "Ed25519", "EdDSA", "HS256", "HS384", "HS512"),
 )
 USUAL: Final = ("RS256", "ES256")
+SHORTEST: Final = 43  # digits of base64 that are 256 bits
 LARGEST: Final = 1024 * 1024  # octets of a file of keys
 _NAMELESS: Final = ""  # a key in PEM has no name, whatever tokens call it
 _RIGHT: Final = Reply(235)
@@ -168,6 +169,8 @@ class AuthJWT:
         return found
 
     def _one(self, given: Any, kind: str | None) -> Any:
+        if kind == "oct" and len(given.get("k", "")) < SHORTEST:
+            raise ValueError("a shared secret has at least 32 octets (RFC 7518 §3.2)")
         if kind is not None:
             return self._jwk.import_key(given, kind)
         if self._shared or "PUBLIC KEY" not in given:

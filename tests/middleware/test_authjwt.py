@@ -192,6 +192,7 @@ async def test_a_file_is_read_again_and_the_last_good_one_stays(tmp_path: Path) 
         ({"keys": '{"kty": "RSA"}'}, "cannot be read"),
         ({"keys": "-----BEGIN CERTIFICATE-----\n"}, "neither a JWK nor"),
         ({"keys": '{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQ"}'}, "no key among them"),
+        ({"keys": '{"kty": "oct", "k": "c2VjcmV0"}', "algorithms": "HS256"}, "at least 32"),
         ({"algorithms": "none"}, "none"),
         ({"algorithms": ["RS256", "HS256"]}, "do not go together"),
         ({"issuer": ""}, "every token would do"),
