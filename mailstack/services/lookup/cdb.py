@@ -27,7 +27,7 @@ from .answer import joined, written
 from .on_disk import OnDisk
 from .source import Unavailable
 
-__all__ = ["CDB"]
+__all__ = ["CDB", "from_text"]
 
 _HEAD = 256 * 8
 _LONGEST = 1 << 20  # octets of a value
@@ -47,6 +47,11 @@ class CDB:
     async def find(self, key: str) -> str | None:
         octets = written(key)
         return None if octets is None else joined(await self._file.find(octets))
+
+
+def from_text(text: str) -> CDB:
+    """From "cdb:/etc/mail/users.cdb"."""
+    return CDB(text.removeprefix("cdb:"))
 
 
 class _Database:

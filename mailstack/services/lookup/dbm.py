@@ -25,7 +25,7 @@ from .answer import joined, written
 from .on_disk import Identity, OnDisk, by_content
 from .source import Unavailable
 
-__all__ = ["DBM"]
+__all__ = ["DBM", "from_text"]
 
 _ENDINGS = (".db", ".pag", ".dat", "")  # in this order: "access" is often the text that "access.db" is made of
 _PACKAGES = {"dbm.gnu": "python3-gdbm"}  # of Debian
@@ -43,6 +43,11 @@ class DBM:
     async def find(self, key: str) -> str | None:
         octets = written(key)
         return None if octets is None else joined(await self._file.find(octets))
+
+
+def from_text(text: str) -> DBM:
+    """From "dbm:/etc/mail/access"."""
+    return DBM(text.removeprefix("dbm:"))
 
 
 class _Database:

@@ -41,7 +41,7 @@ from ..http import Answer, Client, checked, shown
 from .answer import joined, text, written
 from .source import Unavailable
 
-__all__ = ["HTTP", "HTTPFile"]
+__all__ = ["HTTP", "HTTPFile", "from_text"]
 
 _MOST = 10_000  # answers that are kept
 _DAY = 86_400.0
@@ -212,6 +212,12 @@ class HTTPFile:
         while True:
             await sleep(wait)
             wait = await self.fetch()
+
+
+def from_text(text: str) -> HTTP:
+    """From "https://host/users/{key}", or "https://host/quota?of={key}#field"; without {key} it is posted."""
+    url, _, field = text.partition("#")
+    return HTTP(url, field=field)
 
 
 def _age(answer: Answer, ttl: float) -> float:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractAsyncContextManager
+from urllib.parse import unquote
 
 from mailstack import option
 from mailstack.option import ConfigError
@@ -31,7 +32,7 @@ from mailstack.option import ConfigError
 from ..ldap import SCOPES, Directory, Scope, placeholders
 from .answer import joined, written
 
-__all__ = ["LDAP"]
+__all__ = ["LDAP", "from_text"]
 
 
 class LDAP:
@@ -81,6 +82,28 @@ class LDAP:
         if not self.attribute:
             return "" if entries else None
         return joined(value for entry in entries for value in entry.values.get(self.attribute.lower(), ()))
+
+
+_SCOPES: dict[str, Scope] = {"": "base", "base": "base", "one": "one", "sub": "subtree"}
+
+
+def from_text(text: str) -> LDAP:
+    """From an URL of RFC 4516: "ldap://host/ou=people,dc=example,dc=org?mail?sub?(uid={key})". Nobody is bound."""
+    scheme, _, rest = text.partition("://")
+    host, _, rest = rest.partition("/")
+    base, attribute, scope, filter, *more = [*(unquote(each) for each in rest.split("?")), "", "", "", ""][:5]
+    if scope not in _SCOPES or "," in attribute or any(more):
+        raise ConfigError(
+            f"LDAP: {text!r} is no URL of a lookup",
+            remedy='write "ldap://host/ou=people,dc=example,dc=org?mail?sub?(uid={key})"',
+        )
+    return LDAP(
+        f"{scheme}://{host}",
+        base=base,
+        attribute=attribute,
+        scope=_SCOPES[scope],
+        filter=filter or "(objectClass=*)",
+    )
 
 
 def _names(template: str, name: str) -> frozenset[str]:

@@ -20,9 +20,22 @@ __all__ = ["SCHEMES", "named"]
 
 # What `mailstack lookup` calls it -> who makes it, and an example for the person who misspelt it.
 SCHEMES: dict[str, tuple[str, str]] = {
+    "cdb": ("cdb.from_text", "cdb:/etc/mail/users.cdb"),
     "cidr": ("networks.from_text", "cidr:/etc/mail/networks"),
+    "dbm": ("dbm.from_text", "dbm:/etc/mail/access"),
     "file": ("file.from_text", "file:/etc/mail/domains"),
+    "http": ("http.from_text", "http://127.0.0.1/users/{key}"),
+    "https": ("http.from_text", "https://example.org/users/{key}"),
+    "ldap": ("ldap.from_text", "ldap://127.0.0.1/ou=people,dc=example,dc=org?mail?sub?(uid={key})"),
+    "ldapi": ("ldap.from_text", "ldapi://%2Frun%2Fslapd%2Fldapi/dc=example,dc=org?mail?sub?(uid={key})"),
+    "ldaps": ("ldap.from_text", "ldaps://ldap.example.org/ou=people,dc=example,dc=org?mail?sub?(uid={key})"),
+    "mysql+pymysql": ("sql.from_text", "mysql+pymysql://mail@db/mail SELECT 1 FROM users WHERE name = :key"),
+    "postgresql+psycopg": ("sql.from_text", "postgresql+psycopg://mail@db/mail SELECT 1 FROM users WHERE name = :key"),
+    "redis": ("redis.from_text", "redis://127.0.0.1/0?set=domains"),
+    "rediss": ("redis.from_text", "rediss://redis.example.org/0?set=domains"),
     "regexp": ("regexps.from_text", "regexp:/etc/mail/patterns"),
+    "sql": ("sql.from_text", "sql:sqlite:////etc/mail/users.db SELECT 1 FROM users WHERE name = :key"),
+    "sqlite": ("sqlite.from_text", "sqlite:/etc/mail/users.db SELECT 1 FROM users WHERE name = :key"),
 }
 
 

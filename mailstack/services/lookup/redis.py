@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractAsyncContextManager
+from urllib.parse import parse_qsl
 
 from mailstack.option import ConfigError
 
 from ..redis import Client
 from .answer import text, written
 
-__all__ = ["Redis"]
+__all__ = ["Redis", "from_text"]
 
 
 class Redis:
@@ -63,3 +64,12 @@ class Redis:
         else:
             value = await self.client.run(lambda redis: redis.get(field))
         return None if value is None else text(value)
+
+
+def from_text(text: str) -> Redis:
+    """From "redis://host/0?prefix=alias:", "…?hash=quota" or "…?set=domains"."""
+    url, _, query = text.partition("?")
+    options = dict(parse_qsl(query))
+    if unknown := options.keys() - {"prefix", "hash", "set"}:
+        raise ConfigError(f"Redis: there is no {sorted(unknown)[0]!r}", remedy='write "redis://127.0.0.1/0?hash=quota"')
+    return Redis(url, prefix=options.get("prefix", ""), hash=options.get("hash"), set=options.get("set"))

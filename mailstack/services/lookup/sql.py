@@ -22,7 +22,7 @@ from mailstack.option import ConfigError
 from ..sql import Database
 from .answer import joined, written
 
-__all__ = ["SQL"]
+__all__ = ["SQL", "from_text"]
 
 
 class SQL:
@@ -51,3 +51,9 @@ class SQL:
         if written(key) is None:
             return None
         return joined(row[0] for row in await self.database.rows(self.query, key=key))
+
+
+def from_text(text: str) -> SQL:
+    """From "postgresql+psycopg://user@host/database SELECT … WHERE name = :key", of any dialect behind "sql:"."""
+    url, _, query = text.removeprefix("sql:").partition(" ")
+    return SQL(url, query)

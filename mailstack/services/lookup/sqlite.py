@@ -27,7 +27,7 @@ from .answer import joined, written
 from .on_disk import OnDisk, by_inode
 from .source import Unavailable
 
-__all__ = ["SQLite"]
+__all__ = ["SQLite", "from_text"]
 
 _KEY = re.compile(r":key\b")
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock, about a millisecond
@@ -54,6 +54,12 @@ class SQLite:
 
     def _open(self, path: str) -> _Database:
         return _Database(path, self.query, self._file.timeout)
+
+
+def from_text(text: str) -> SQLite:
+    """From "sqlite:/path/to/users.db SELECT … WHERE name = :key"."""
+    path, _, query = text.removeprefix("sqlite:").partition(" ")
+    return SQLite(path, query)
 
 
 class _Database:
