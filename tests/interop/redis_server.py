@@ -10,12 +10,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
+
 
 @dataclass
 class RedisServer:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+
+    @property
+    def tls_url(self) -> str:
+        """Of one that was started with a certificate, and so with a password; `ca.pem` lies in its folder."""
+        return f"rediss://default:a%20secret@127.0.0.1:{self.port}/0"
 
     @property
     def url(self) -> str:
@@ -37,7 +44,12 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
 
-def start(folder: Path) -> RedisServer:
+def start(folder: Path, *, tls: bool = False) -> RedisServer:
+    if tls:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -47,7 +59,19 @@ def start(folder: Path) -> RedisServer:
 def _run(folder: Path, port: int) -> subprocess.Popen[bytes]:
     path = shutil.which("redis-server")
     assert path is not None
-    command = [path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    listen = ["--port", str(port)]
+    if (folder / "server.pem").exists():
+        pem = str(folder / "server.pem")
+        listen = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", pem, "--tls-key-file", pem]
+        listen += [
+            "--tls-auth-clients",
+            "no",
+            "--tls-ca-cert-file",
+            str(folder / "ca.pem"),
+            "--requirepass",
+            "a secret",
+        ]
+    command = [path, *listen, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
