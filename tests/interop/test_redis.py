@@ -246,6 +246,24 @@ async def test_a_redis_that_dies_or_hangs_is_never_not_found(server: redis_serve
         await source.find("ann")
 
 
+async def test_over_tls_it_must_show_a_certificate_of_the_authority(
+    tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    program("redis-server")
+    server = redis_server.start(tmp_path, tls=True)
+    try:
+        good, bad = Lookup(server.tls_url, ca=tmp_path / "ca.pem"), Lookup(server.tls_url)
+        wrong = Lookup(server.tls_url.replace("a%20secret", "wrong"), ca=tmp_path / "ca.pem")
+        async with good.opened(), bad.opened(), wrong.opened():
+            assert await good.find("ann") is None
+            for each in (bad, wrong):
+                with pytest.raises(Unavailable) as told:
+                    await each.find("ann")
+                assert "secret" not in str(told.value)
+    finally:
+        server.kill()
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "127.0.0.1", "http://h/0", "redis:///0", "redis://h/x", "redis://:secret@h/x", "unix://", "redis://h:x/0"],
