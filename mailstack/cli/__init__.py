@@ -1,7 +1,7 @@
 """The command line: `mailstack serve conf/mx.py`, `check`, `simulate`, `send`, `certs`, `hooks`, …
 
 One file, one command. A command imports what it needs when it runs, so that `--help` comes at once. A ConfigError is
-told on stderr without a traceback; the exit status is then 2.
+told on stderr without a traceback; the exit status is then 2. Plugins bring commands of their own: see `commands`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from .certs import certs
 from .check import check
+from .commands import Commands
 from .hooks import hooks
 from .new import new
 from .plugins import plugins
@@ -21,7 +22,7 @@ from .simulate import simulate
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mailstack")
 def main() -> None:
     """A mail server whose policy is a stack of middleware.

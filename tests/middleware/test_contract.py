@@ -23,6 +23,7 @@ from mailstack.middleware import (
     dnswl,
     earlytalker,
     fcrdns,
+    greylist,
     helo,
     hosts,
     lenient,
@@ -42,12 +43,15 @@ from mailstack.middleware import (
     vrfy,
     xclient,
 )
+from mailstack.services.store import Memory
 from mailstack.testing.contract import CONTRACT_CHECKS, Check
 from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
     "bogusbounce": lambda: bogusbounce.BogusBounce(),
     "fcrdns": lambda: fcrdns.FCrDNS(require="confirmed"),
+    "greylist": lambda: greylist.Greylist(store=Memory()),
+    "greylist: late": lambda: greylist.Greylist(late=True, store=Memory()),
     "helo": lambda: helo.Helo("strict"),
     "noop": lambda: noop.Noop(3),
     "resolvable": lambda: resolvable.Resolvable(),

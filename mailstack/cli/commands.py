@@ -1,0 +1,83 @@
+"""Commands that plugins bring: `mailstack greylist list -c conf/mx.py`.
+
+A distribution names them as entry points of the group `mailstack.commands`: the name is the command's, the object a
+click command (or group). It is loaded when it is called, and listed without. What it works on are entries of a
+configuration, which it gets by its context's object:
+
+    @click.command()
+    @click.option("-c", "--config", "source", envvar="MAILSTACK_CONFIG", required=True)
+    @click.pass_obj
+    def show(entries: Entries, source: str) -> None:
+        for greylist in entries(source, Greylist): ...
+
+A ConfigError in it is told as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ..installed import entry_points
+from .failure import told
+
+T = TypeVar("T")
+Entries = Callable[[str, type[Any]], list[Any]]
+
+GROUP = "mailstack.commands"
+
+
+class Commands(click.Group):
+    """The program's own commands, and those of plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(GROUP)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        points = entry_points(GROUP).get(cmd_name)
+        if not points:
+            return None
+        return _load(cmd_name, points[0])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        ctx.obj = entries
+        with told():
+            return super().invoke(ctx)
+
+
+def _load(name: str, point: Any) -> click.Command:
+    """The command; in place of one that cannot be loaded, one that says so: the others are still there."""
+    try:
+        command = point.load()
+    except Exception as error:
+        return _broken(name, f"cannot be loaded: {type(error).__name__}: {error}", point.value)
+    if not isinstance(command, click.Command):
+        return _broken(name, f"is {type(command).__name__}, not a click command", point.value)
+    return command
+
+
+def _broken(name: str, problem: str, place: str) -> click.Command:
+    from ..option import ConfigError
+
+    def fail() -> None:
+        raise ConfigError(f"the command {name} {problem}", remedy=f"mend {place}, or remove what brings it")
+
+    return click.Command(
+        name, callback=fail, short_help=f"({problem})", context_settings={"ignore_unknown_options": True}
+    )
+
+
+def entries(source: str, kind: type[T]) -> list[T]:
+    """The entries of that class in a configuration's stack, outermost first. ConfigError without one."""
+    from ..config import load
+    from ..option import ConfigError
+
+    found = [entry.plugin for entry in load(source).check().entries if isinstance(entry.plugin, kind)]
+    if not found:
+        raise ConfigError(f"{source} has no {kind.__name__} in its stack", remedy="name the configuration that has one")
+    return found
