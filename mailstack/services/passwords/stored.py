@@ -123,11 +123,13 @@ def _parts(text: str) -> tuple[str, str, str]:
     """The scheme, the encoding ("" for the usual one) and the rest."""
     prefix = _PREFIX.match(text)
     if prefix is not None:
-        name, rest = prefix[1].upper(), text[prefix.end() :]
+        name, encoding, rest = prefix[1].upper(), (prefix[2] or "").upper(), text[prefix.end() :]
         name = _ALIASES.get(name, name)
-        if name not in _SCHEMES and name != "CRYPT":
+        if name == "CRYPT":
+            return _crypt(_text(_decoded(name, encoding, rest), name))
+        if name not in _SCHEMES:
             raise Unreadable(f"the scheme {name[:40]} is not known")
-        return _crypt(rest) if name == "CRYPT" else (name, (prefix[2] or "").upper(), rest)
+        return name, encoding, rest
     return _crypt(text)
 
 
