@@ -1,21 +1,21 @@
 """Commands that plugins bring: `mailstack greylist list -c conf/mx.py`.
 
 A distribution names them as entry points of the group `mailstack.commands`: the name is the command's, the object a
-click command (or group). It is loaded when it is called, and listed without. What it works on are entries of a
-configuration, which it gets by its context's object:
+click command (or group). What it works on are entries of a configuration, which it gets by its context's object:
 
     @click.command()
     @click.option("-c", "--config", "source", envvar="MAILSTACK_CONFIG", required=True)
     @click.pass_obj
     def show(entries: Entries, source: str) -> None:
-        for greylist in entries(source, Greylist): ...
+        async def work(greylist: Greylist) -> None: ...
+        entries.work(source, Greylist, work)        # once for each, its `store` open
 
 A ConfigError in it is told as everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
@@ -24,8 +24,6 @@ from ..installed import entry_points
 from .failure import told
 
 T = TypeVar("T")
-Entries = Callable[[str, type[Any]], list[Any]]
-
 GROUP = "mailstack.commands"
 
 
@@ -45,7 +43,7 @@ class Commands(click.Group):
         return _load(cmd_name, points[0])
 
     def invoke(self, ctx: click.Context) -> Any:
-        ctx.obj = entries
+        ctx.obj = Entries()
         with told():
             return super().invoke(ctx)
 
@@ -72,12 +70,27 @@ def _broken(name: str, problem: str, place: str) -> click.Command:
     )
 
 
-def entries(source: str, kind: type[T]) -> list[T]:
-    """The entries of that class in a configuration's stack, outermost first. ConfigError without one."""
-    from ..config import load
-    from ..option import ConfigError
+class Entries:
+    """The entries of a configuration, for commands."""
 
-    found = [entry.plugin for entry in load(source).check().entries if isinstance(entry.plugin, kind)]
-    if not found:
-        raise ConfigError(f"{source} has no {kind.__name__} in its stack", remedy="name the configuration that has one")
-    return found
+    def find(self, source: str, kind: type[T]) -> list[T]:
+        """Those of that class, outermost first. ConfigError without one."""
+        from ..config import load
+        from ..option import ConfigError
+
+        found = [entry.plugin for entry in load(source).check().entries if isinstance(entry.plugin, kind)]
+        if not found:
+            problem = f"{source} has no {kind.__name__} in its stack"
+            raise ConfigError(problem, remedy="name the configuration that has one")
+        return found
+
+    def work(self, source: str, kind: type[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Do something with each of them while its `store` is open."""
+        import anyio
+
+        async def run() -> None:
+            for entry in self.find(source, kind):
+                async with entry.store.opened():  # type: ignore[attr-defined]
+                    await work(entry)
+
+        anyio.run(run)

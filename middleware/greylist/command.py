@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 import click
 
 from . import Greylist
-
-Entries = Callable[[str, type[Any]], list[Any]]
 
 _config = click.option(
     "-c", "--config", "source", envvar="MAILSTACK_CONFIG", required=True, help="The configuration that has the entry."
@@ -29,7 +26,7 @@ def greylist() -> None:
 @greylist.command("list", short_help="Print the records.")
 @_config
 @click.pass_obj
-def list_(entries: Entries, source: str) -> None:
+def list_(entries: Any, source: str) -> None:
     """Print what is remembered, the oldest first.
 
     The columns: its state (new, known, client), how often it was let in, when it was seen last, how long it will be
@@ -42,23 +39,25 @@ def list_(entries: Entries, source: str) -> None:
             seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.last))
             click.echo(f"{state:6} {record.passed:6} {seen} {left / 86400:6.1f} d  {record.words}")
 
-    _with_each(entries(source, Greylist), show)
+    entries.work(source, Greylist, show)
 
 
 @greylist.command(short_help="Let a client's network in, from now on.")
 @click.argument("network")
 @_config
 @click.pass_obj
-def allow(entries: Entries, source: str, network: str) -> None:
+def allow(entries: Any, source: str, network: str) -> None:
     """Know NETWORK (or the network of an address) as if it had been let in often."""
 
-    async def do(entry: Greylist) -> None:
-        try:
-            click.echo(f"{await entry.allow(network)} is let in")
-        except ValueError as error:
-            raise click.BadParameter(f"{network!r} is no address: {error}") from error
+    try:
+        ipaddress.ip_interface(network)
+    except ValueError as error:
+        raise click.BadParameter(f"{network!r} is no address: {error}") from error
 
-    _with_each(entries(source, Greylist), do)
+    async def do(entry: Greylist) -> None:
+        click.echo(f"{await entry.allow(network)} is let in")
+
+    entries.work(source, Greylist, do)
 
 
 @greylist.command(short_help="Forget records.")
@@ -66,7 +65,7 @@ def allow(entries: Entries, source: str, network: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @_config
 @click.pass_obj
-def expire(entries: Entries, source: str, what: str | None, everything: bool) -> None:
+def expire(entries: Any, source: str, what: str | None, everything: bool) -> None:
     """Forget what has to do with WHAT: a client's address or network, a sender, a recipient."""
     if bool(what) is everything:
         raise click.UsageError("say what is to be forgotten, or --all")
@@ -74,13 +73,4 @@ def expire(entries: Entries, source: str, what: str | None, everything: bool) ->
     async def do(entry: Greylist) -> None:
         click.echo(f"{await entry.expire(what or '')} forgotten")
 
-    _with_each(entries(source, Greylist), do)
-
-
-def _with_each(found: list[Greylist], work: Callable[[Greylist], Awaitable[None]]) -> None:
-    async def run() -> None:
-        for entry in found:
-            async with entry.store.opened():
-                await work(entry)
-
-    anyio.run(run)
+    entries.work(source, Greylist, do)
