@@ -1,4 +1,4 @@
-"""What every test shares: each async test runs on asyncio, uvloop and trio; none asks the DNS of the machine."""
+"""What every test shares: on which backends it runs (see backends.py); and none asks the DNS of the machine."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from mailstack.services.resolver import servers
+from tests.backends import dealt
 
 # Tests may run as root, in a container; the servers that they start as processes then do so too.
 os.environ.setdefault("MAILSTACK_AS_ROOT", "1")
@@ -16,6 +17,11 @@ BACKENDS = [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})]
 @pytest.fixture(params=BACKENDS, ids=["asyncio", "uvloop", "trio"], scope="module")
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = dealt(items)
 
 
 @pytest.fixture(autouse=True, scope="session")
