@@ -19,7 +19,7 @@ from mailstack.wire.reply import Reply
 
 from . import place
 from .listing import File, Item, Listing, given
-from .pattern import compiled
+from mailstack.services.lookup.pattern import compiled
 
 __all__ = ["Addresses", "Users", "folder"]
 

@@ -47,6 +47,7 @@ IMPORT_BY_NAME = {
     "mailstack/extra.py",
     "mailstack/installed.py",
     "mailstack/plugins.py",
+    "mailstack/services/lookup/named.py",
     "mailstack/testing/__init__.py",
 }
 
@@ -120,7 +121,7 @@ def faults(file: str, text: str) -> list[str]:
         if module.partition(".")[0] in BACKENDS and file not in KNOW_A_BACKEND:
             found.append(f"{file}:{line} imports {module}: only transport/on_* and server/backend know a backend")
         if module.partition(".")[0] == "importlib" and file not in IMPORT_BY_NAME | KNOW_A_BACKEND:
-            found.append(f"{file}:{line} imports {module}: only config, plugins and extra import by name")
+            found.append(f"{file}:{line} imports {module}: only config, plugins, extra and lookups import by name")
     return found
 
 

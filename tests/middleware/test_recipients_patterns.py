@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstack import ConfigError
-from mailstack.middleware.recipients.pattern import compiled
+from mailstack.services.lookup.pattern import compiled
 
 
 @pytest.mark.parametrize(
