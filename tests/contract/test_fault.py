@@ -295,6 +295,7 @@ async def test_what_is_no_reply_is_a_fault(kind: str, value: object, ask: Conver
     assert fault_of(session, "wrong").detail.startswith("ContractError")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", ["plain", "waiting", "onion"])
 @pytest.mark.filterwarnings("error")
 async def test_a_coroutine_that_was_not_awaited_is_a_fault_and_no_warning(kind: str, ask: Conversation) -> None:
@@ -384,6 +385,7 @@ async def expired(ask: Conversation, step: Step, session: Session, *hangs: Hangs
     raise AssertionError
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", [Hangs, HangsInGroup, HangsAround])
 async def test_whom_the_sweeper_finds_late_is_cancelled_and_blamed(
     kind: type[Hangs], ask: Conversation, caplog: pytest.LogCaptureFixture
@@ -760,6 +762,7 @@ class HangsUpInGroups(HangsUp):
 HANGING_UP = [HangsUp, HangsUpPlain, HangsUpAround, HangsUpInGroup, HangsUpInGroups]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", HANGING_UP)
 @pytest.mark.parametrize("on_fault", ["defer", "pass", "reject"])
 async def test_a_hangup_passes_every_guard_and_nobody_is_blamed(
@@ -814,6 +817,7 @@ async def test_a_hangup_with_a_failure_beside_it_is_a_fault(ask: Conversation) -
     assert findings(session) == [("mixed", "connect", "fault")]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", HANGING_UP)
 async def test_an_interrupt_is_not_swallowed(kind: type[HangsUp], ask: Conversation) -> None:
     session = new_session()
@@ -837,6 +841,7 @@ def interrupts(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", [Hangs, HangsInGroup, HangsAround])
 async def test_a_cancellation_from_outside_passes_and_nobody_is_blamed(kind: type[Hangs], ask: Conversation) -> None:
     hangs, session = kind(), new_session()

@@ -67,6 +67,7 @@ async def transact(address: tuple[str, int], octets: bytes, *, lmtp: bool = Fals
         return outcome
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("options", [(), ("-p",), ("-e",), ("-8", "-E")])
 async def test_smtp_sink_takes_every_message(sink: Start, options: tuple[str, ...]) -> None:
     address = sink(*options)
@@ -93,6 +94,7 @@ async def test_smtp_sink_refuses_and_is_heard(sink: Start, option: str, code: in
     assert [verdict.code // 100 for verdict in outcome.verdicts] == [code // 100] * 2
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("when", ["MAIL", "RCPT", "DATA", "."])
 async def test_smtp_sink_cuts_and_it_is_known_where(sink: Start, when: str) -> None:
     address = sink("-q", when)

@@ -31,6 +31,7 @@ def body_of(stored: bytes) -> bytes:
     return stored[match.end() :]
 
 
+@pytest.mark.every_backend
 def test_smtplib_delivers_every_octet(serve: Serve) -> None:
     served = serve(eol="crlf")
     with smtplib.SMTP("127.0.0.1", served.port) as client:
@@ -113,6 +114,7 @@ def test_curl_delivers(serve: Serve, program: Program, tmp_path: Path) -> None:
     assert b"from client.example ([127.0.0.1])" in stored
 
 
+@pytest.mark.every_backend
 def test_smtp_source_delivers_a_crowd(serve: Serve, program: Program) -> None:
     """Postfix's load generator: 20 sessions at once, 200 messages, each of them exactly once."""
     served = serve()

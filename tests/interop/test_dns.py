@@ -165,6 +165,7 @@ def wait_until_open(process: subprocess.Popen[bytes], port: int, log: Path) -> N
     raise AssertionError("the name server did not listen within 30 s")
 
 
+@pytest.mark.every_backend
 async def test_what_unbound_says_is_understood(servers: NameServers) -> None:
     resolver = Resolver(servers.unbound)
     assert {str(ip) for ip in await resolver.addresses("Plain.Test")} == {"192.0.2.1", "2001:db8::1"}
@@ -184,6 +185,7 @@ async def test_what_unbound_says_is_understood(servers: NameServers) -> None:
         await resolver.a("loop1.plain.test")
 
 
+@pytest.mark.every_backend
 async def test_what_does_not_fit_comes_over_tcp(servers: NameServers) -> None:
     for server in (servers.unbound, servers.nsd):
         resolver = Resolver(server)

@@ -40,6 +40,7 @@ def slapd(tmp_path: Path, program: Callable[[str], str], directory_of: Any) -> I
     running.stop()
 
 
+@pytest.mark.every_backend
 async def test_entries_are_found_by_names_that_are_escaped(slapd: directory.Slapd) -> None:
     mail = LDAP(slapd.url, base=PEOPLE, filter="(uid={key})", attribute="MAIL")
     exists = LDAP(slapd.url, base="uid={key}," + PEOPLE, scope="base")
@@ -116,6 +117,7 @@ async def test_a_directory_that_is_restarted_is_hardly_noticed(slapd: directory.
         assert await source.find("ann") == "ann@example.org"
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_directory_that_hangs_costs_the_deadline_and_then_answers(slapd: directory.Slapd, tls: bool) -> None:
     url, ca = (slapd.tls_url, slapd.authority) if tls else (slapd.url, None)

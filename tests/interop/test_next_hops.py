@@ -338,6 +338,7 @@ async def test_dovecot_answers_for_each_recipient(dovecot: Hop) -> None:
     assert await dovecot.delivered(2) == [AWKWARD] * 2
 
 
+@pytest.mark.every_backend
 async def test_aiosmtpd_sees_one_message_whatever_is_in_it(folder: Path, start: Callable[..., None]) -> None:
     port = free_port()
     mail = folder / "box"

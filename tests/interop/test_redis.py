@@ -172,6 +172,7 @@ async def test_a_redis_that_forgot_everything_is_told_what_is_held(
         assert await two.enter({"b": 5}) == "b"
 
 
+@pytest.mark.every_backend
 async def test_a_redis_that_hangs_is_an_error_in_time_and_then_works_again(
     make: Make, server: redis_server.RedisServer
 ) -> None:
@@ -204,6 +205,7 @@ async def test_a_redis_that_is_down_lets_a_server_start(make: Make, server: redi
 # The lookup.
 
 
+@pytest.mark.every_backend
 async def test_keys_hashes_and_sets_are_looked_up(server: redis_server.RedisServer) -> None:
     client = Client(server.url)
     plain, within, among = Lookup(client, prefix="p:"), Lookup(client, hash="h"), Lookup(server.url, set="s")

@@ -46,6 +46,7 @@ def cluster() -> Iterator[postgres.Postgres]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.every_backend
 async def test_rows_are_found_by_bound_keys(cluster: postgres.Postgres) -> None:
     source = SQL(cluster.url, QUERY)
     async with source.opened():
@@ -93,6 +94,7 @@ async def test_a_database_that_is_restarted_is_hardly_noticed(cluster: postgres.
         assert await source.find("ann") == "one"
 
 
+@pytest.mark.every_backend
 async def test_a_database_that_hangs_costs_the_deadline_and_no_more_threads(cluster: postgres.Postgres) -> None:
     source = SQL(cluster.url, QUERY, pool=2, timeout=0.3)
     before = threading.active_count()

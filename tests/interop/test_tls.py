@@ -95,6 +95,7 @@ def run(*command: object, said: str = "", well: bool = True, **environment: str)
 # Clients that send, with STARTTLS and with TLS from the first octet.
 
 
+@pytest.mark.every_backend
 def test_smtplib(start: Start) -> None:
     server = start()
     context = ssl.create_default_context(cafile=server.ca)
@@ -176,6 +177,7 @@ def test_each_version_and_name_gets_its_certificate(start: Start, s_client: Call
         assert f"New, TLSv{version.replace('_', '.')}, Cipher is" in said
 
 
+@pytest.mark.every_backend
 def test_versions_of_old_and_renegotiation_are_refused(start: Start, s_client: Callable[..., str]) -> None:
     server = start()
     for version in ("1", "1_1"):

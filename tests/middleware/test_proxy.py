@@ -188,6 +188,7 @@ async def test_a_header_may_come_in_pieces(header: bytes) -> None:
         assert smtp.session.client.host == "198.51.100.7"
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("octets", [b"", b"P", text()[:-1], binary()[:14], binary()[:-1], frame(PROXY, TCP4, b"")])
 async def test_a_proxy_that_leaves_early_is_nobody_s_fault(octets: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with dialog() as smtp:

@@ -145,6 +145,7 @@ async def test_it_is_what_a_listener_with_tls_needs() -> None:
 # Required.
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "line", ["MAIL FROM:<a@example.org>", "VRFY a", "EXPN a", "HELP", "AUTH PLAIN AGEAYg==", "XYZZY"]
 )

@@ -515,6 +515,7 @@ STAGES = ["MAIL", "RCPT", "DATA", "END"]
 SHORT = Timeouts(mail=0.05, rcpt=0.05, data=0.05, final=0.05, greeting=0.05, hello=0.05, quit=0.05, block=0.05)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("keywords", "stage"),
     [
@@ -538,6 +539,7 @@ async def test_421_at_any_moment_is_everybodys_answer(keywords: tuple[str, ...],
         await client.quit()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("trouble", ["cut", "silence", "garbage", "endless"])
 @pytest.mark.parametrize("keywords", [(), ("PIPELINING",)])

@@ -410,6 +410,7 @@ def over_tcp(give: Callable[[dns.message.Message], Any]) -> Callable[[dns.messag
     return lambda question, over: truncated(question, over) if over == "udp" else give(question)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "give",
     [

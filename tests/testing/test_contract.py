@@ -282,6 +282,7 @@ BROKEN: list[tuple[Callable[[], object], Check]] = [
 ]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("make", "check"), BROKEN, ids=lambda each: each.__name__)
 async def test_what_breaks_the_contract_is_caught(
     make: Callable[[], object], check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
