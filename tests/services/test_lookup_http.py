@@ -200,7 +200,7 @@ async def test_a_list_is_fetched_whole_and_stays_while_the_server_is_down(web: W
         web.answer = (304, {}, b"")
         assert await source.fetch() == 300
         assert web.asked[-1][2]["if-none-match"] == '"1"'
-        for status, body in ((500, b""), (404, b""), (200, b"\xff")):
+        for status, body in ((500, b""), (404, b""), (200, b"\xff"), (200, b"ann 1\nann 2")):
             web.answer = (status, {}, body)
             assert await source.fetch() == 60
         assert source.find_now("ann") == "one two"

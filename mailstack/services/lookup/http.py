@@ -3,7 +3,7 @@
     lookup.HTTP("https://example.org/users/{key}")                      # GET; 200: the body; 404, 204: not there
     lookup.HTTP("https://example.org/quota?user={key}", field="quota")  # GET; a field of the JSON object
     lookup.HTTP("https://example.org/quota", field="quota")             # POST {"key": …}, for there is no {key}
-    lookup.HTTPFile("https://example.org/badhelo.txt", ttl="10m")       # lines of "key" or "key value"; # comments
+    lookup.HTTPFile("https://example.org/badhelo.txt", ttl="10m")       # lines as `File` reads them
 
 The key stands in the URL percent-encoded. Each answer but 200, 204 and 404 is Unavailable, a redirect too. Answers are
 kept for as long as their Cache-Control says (`max-age`, `no-cache`, `no-store`), a day at most, else for `ttl`; then
@@ -39,7 +39,9 @@ from mailstack.option import ConfigError
 
 from ..http import Answer, Client, checked, shown
 from .answer import joined, text, written
+from .item import Item
 from .source import Unavailable
+from .table import table
 
 __all__ = ["HTTP", "HTTPFile", "from_text"]
 
@@ -200,10 +202,10 @@ class HTTPFile:
             headers = self._headers | ({"If-None-Match": self._etag} if self._etag else {})
             answer = await self._client.fetch("GET", self.url, headers=headers)
             if answer.status == 200:
-                self._entries, self._etag = _entries(text(answer.body)), answer.header("etag")
+                self._entries, self._etag = _entries(text(answer.body), shown(self.url)), answer.header("etag")
             elif answer.status != 304:
                 raise Unavailable(f"{shown(self.url)}: status {answer.status}")
-        except Unavailable as error:
+        except (Unavailable, ConfigError) as error:
             log.warning("lookup", url=shown(self.url), problem=str(error), kept=self._entries is not None)
             return min(self._ttl, 60.0)
         return max(_age(answer, self._ttl), 1.0)
@@ -237,10 +239,6 @@ def _plain(found: Any, url: str) -> str | None:
     return joined(values)
 
 
-def _entries(body: str) -> dict[str, str]:
-    entries: dict[str, str] = {}
-    for line in body.split("\n"):
-        key, *value = line.split("#", 1)[0].split(None, 1)[:2] or [""]
-        if key:
-            entries[key.lower()] = value[0].strip() if value else ""
-    return entries
+def _entries(body: str, where: str) -> dict[str, str]:
+    lines = enumerate(body.split("\n"), 1)
+    return table(item for number, line in lines if (item := Item.of_line(line, where, number)))
