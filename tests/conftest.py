@@ -20,8 +20,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items[:] = dealt(items)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept = list(dealt(items))
+    if left := set(items).difference(kept):
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,4 +1,5 @@
-"""Each configuration that comes along is served: mail goes in, a signal ends it in good order, on each backend."""
+"""Each configuration that comes along is served: mail goes in, a signal ends it in good order. The first one on each
+backend, the others on one, by turns."""
 
 import re
 import shlex
@@ -18,6 +19,8 @@ import pytest
 from anyio import to_thread
 
 from mailstack import Listener, config
+
+pytestmark = pytest.mark.one_backend
 
 CONF = Path(__file__).parents[2] / "conf"
 BACKENDS = ("asyncio", "uvloop", "trio")
@@ -96,6 +99,7 @@ def stop(running: Running, number: signal.Signals, idle: socket.socket) -> int:
     return running.process.wait(30)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_quickstart_delivers_and_stops_in_good_order(tmp_path: Path, backend: str, number: signal.Signals) -> None:
@@ -212,6 +216,7 @@ def loaded(name: str) -> ModuleType:
     return sys.modules[f"conf_{name.removesuffix('.py')}"]
 
 
+@pytest.mark.every_backend
 async def test_app_receives_mail_in_the_loop_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     app = loaded("app.py")
     async with anyio.create_task_group() as group:
