@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mailstack import Message, Recipient, Reply, Sender, Session, hookimpl
-from mailstack.middleware import recipients, relay
+from mailstack.middleware import auth, recipients, relay
+from mailstack.session.credentials import SECRET, Challenge, Credentials, Password
 from mailstack.testing import Dialog, Vouch
 from mailstack.testing.transcript import play, read
 
@@ -106,6 +107,20 @@ class Picky:
                 recipient.answer(reply)
 
 
+class Ann:
+    """The only user there is."""
+
+    mechanisms = SECRET
+
+    @hookimpl
+    async def auth(self, credentials: Credentials) -> Reply | None:
+        if credentials.user != "ann":
+            return None
+        if isinstance(credentials, Challenge):
+            return Reply(235 if await credentials.matches("right") else 535)
+        return Reply(235 if isinstance(credentials, Password) and credentials.password == "right" else 535)
+
+
 STACKS: dict[str, Callable[[], tuple[object, ...]]] = {
     "empty": tuple,
     "vouch": lambda: (Vouch(),),
@@ -120,6 +135,12 @@ STACKS: dict[str, Callable[[], tuple[object, ...]]] = {
         recipients.Addresses("ann@example.org", "bob@example.org", separator="+"),
         recipients.Domains(".example.net"),
     ),
+    "logins": lambda: (
+        auth.Auth(("PLAIN", "LOGIN", "CRAM-MD5"), insecure=True, required=True, delay=0),
+        Ann(),
+        Vouch(),
+    ),
+    "closed logins": lambda: (auth.Auth(delay=0), Ann(), Vouch()),
     "broken": lambda: (Broken(), Rude(), Vouch()),
 }
 
