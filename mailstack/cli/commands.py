@@ -65,9 +65,8 @@ def _broken(name: str, problem: str, place: str) -> click.Command:
     def fail() -> None:
         raise ConfigError(f"the command {name} {problem}", remedy=f"mend {place}, or remove what brings it")
 
-    return click.Command(
-        name, callback=fail, short_help=f"({problem})", context_settings={"ignore_unknown_options": True}
-    )
+    takes_anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=fail, short_help=f"({problem})", context_settings=takes_anything)
 
 
 class Entries:

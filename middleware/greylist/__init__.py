@@ -30,7 +30,6 @@ waits (`on_fault="defer"`) or passes ("pass").
 from __future__ import annotations
 
 import ipaddress
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -39,7 +38,7 @@ from typing import Literal
 from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
-from mailstack.services.store import SQLite, Store, StoreError, key
+from mailstack.services.store import Store, StoreError, key, usual
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.session.transaction import Recipient
@@ -96,16 +95,12 @@ class Greylist:
         self._tell = option.boolean(tell, name="Greylist(tell)")
         self._passes = option.choice(on_fault, "defer", "pass", name="Greylist(on_fault)") == "pass"
         self._clock = clock
-        self._usual = store is None
-        self.store: Store = store or SQLite(_usual_path())
+        self.store: Store = store or usual("greylist.db")
         self._late_seconds: Key[float] = Key("greylist.late")
 
     @hookimpl
     async def lifespan(self, server: object, call_next: LiveOn) -> None:
-        rehearsal = bool(getattr(server, "rehearsal", False))
-        if self._usual and not rehearsal:
-            os.makedirs(os.path.dirname(_usual_path()), mode=0o700, exist_ok=True)
-        async with self.store.opened(read_only=rehearsal):
+        async with self.store.opened(read_only=bool(getattr(server, "rehearsal", False))):
             await call_next()
 
     @hookimpl
@@ -233,8 +228,3 @@ def _bits(given: Sequence[int]) -> tuple[int, int]:
         option.integer(four, name="Greylist(prefix)", minimum=1, maximum=32),
         option.integer(six, name="Greylist(prefix)", minimum=1, maximum=128),
     )
-
-
-def _usual_path() -> str:
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or os.path.abspath("var")
-    return os.path.join(folder, "greylist.db")

@@ -44,8 +44,9 @@ from .memory import Memory
 from .rate import Rate
 from .redis import Redis
 from .sqlite import SQLite
+from .usual import usual
 
-__all__ = ["KEY", "VALUE", "Memory", "Rate", "Redis", "SQLite", "Store", "StoreError", "key"]
+__all__ = ["KEY", "VALUE", "Memory", "Rate", "Redis", "SQLite", "Store", "StoreError", "key", "usual"]
 
 
 class Store(Protocol):

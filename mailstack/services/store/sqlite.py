@@ -64,7 +64,8 @@ _HOLD = "INSERT INTO place VALUES (?, ?, ?) ON CONFLICT (key, server) DO UPDATE 
 class SQLite:
     """path -- the file. size -- entries; what is more goes within ten seconds, those first that end first.
 
-    timeout -- how long to wait for another process. clock -- what time it is, in seconds since 1970; for tests.
+    timeout -- how long to wait for another process. make_folder -- whether its folder is made (0700) too.
+    clock -- what time it is, in seconds since 1970; for tests.
     """
 
     def __init__(
@@ -73,11 +74,13 @@ class SQLite:
         *,
         size: int = 1_000_000,
         timeout: float | str = "2s",
+        make_folder: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
         self.size = option.integer(size, name="SQLite(size)", minimum=1)
         self._timeout = option.duration(timeout, name="SQLite(timeout)")
+        self._make_folder = make_folder
         self._clock = clock
         self._own = secrets.token_hex(8)
         self._database: sqlite3.Connection | None = None
@@ -253,6 +256,8 @@ class SQLite:
                 self._create(self._database)
                 return
             if absent:
+                if self._make_folder:
+                    os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             self._database = database = self._to_file(self.path, "ro" if self._read_only else "rw")
             try:
