@@ -14,6 +14,7 @@ from .check import check
 from .commands import Commands
 from .hooks import hooks
 from .new import new
+from .password import password
 from .plugins import plugins
 from .send import send
 from .serve import serve
@@ -32,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, simulate, send, certs, hooks, plugins, new):
+for command in (serve, check, simulate, send, certs, password, hooks, plugins, new):
     main.add_command(command)

@@ -5,7 +5,7 @@
     Stack(
         tls.TLS("mx.pem"),
         auth.Auth(),                                      # the verb AUTH and the keyword in EHLO
-        authfile.AuthFile("/etc/mailstack/passwd"),       # who judges: any entry with an `auth` hook
+        authfile.File("/etc/mailstack/users"),            # who judges: any entry with an `auth` hook
         relay.Relay(),
         …
     )

@@ -1,5 +1,6 @@
 """Every bundled middleware keeps the contract."""
 
+import pathlib
 import pkgutil
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from mailstack.middleware import (
     auth,
     authdeny,
     authdovecot,
+    authfile,
     authfunction,
     authimap,
     authjwt,
@@ -61,8 +63,9 @@ MAKE: dict[str, Callable[[], object]] = {
     "authdeny": lambda: authdeny.Deny(),
     "authdeny: some": lambda: authdeny.Deny(users=["ann"]),
     "authdovecot": lambda: authdovecot.Dovecot("unix:/nobody/is/there"),
+    "authfile": lambda: authfile.File(pathlib.Path(__file__).with_name("users.txt")),
     "authfunction": lambda: authfunction.Function(lambda user, password: True),
-    "authfunction: stored": lambda: authfunction.Stored({}.get, threads=1),
+    "authfunction: stored": lambda: authfunction.Stored(lambda user: None, threads=1),
     "authjwt": lambda: authjwt.AuthJWT(
         '{"kty": "oct", "k": "c2VjcmV0LWluLW1hbnktbGV0dGVycy1mb3ItYS10ZXN0"}',
         issuer="https://login.example/",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mailstack.option import ConfigError
 from mailstack.services import passwords
-from mailstack.services.passwords import Account, Judge, Stored, Unreadable, threads
+from mailstack.services.passwords import Account, Judge, Stored, Unreadable, libcrypt, threads
 from mailstack.services.passwords.make import MAKES
 from mailstack.services.passwords.stored import of_clear, of_keys
 from mailstack.session.credentials import Challenge, Credentials, Password, ScramKeys, Secret, Token
@@ -36,6 +36,8 @@ STRONG = (
     "$2y$05$ItFRSPOB3M6o/6e7abRoYueuFJQ0h6AeGilHg4BH8CxPfl31yrbMK",
     "{ARGON2I}$argon2i$v=19$m=32768,t=4,p=1$gNXDl8pOaz+66Kd5o2LVng$pCFZDY2y0fjdDrGD02iNS9T0ZjmdnFEfaCZU/kBoUHg",
     "$argon2id$v=19$m=65536,t=3,p=1$1LYG4KOM5DnZTAIuHFEX8Q$gkuFKe8b5+nFgOZtoA4nbuFF+wADQUqOLD2ffMAUisM",
+    "{CRYPT}$y$j9T$Mx6bDkjixSiqHRFJd5C0S/$fshwJppee7HghynGCE1V./e7K3TcwJYEcxS5eTyE6AB",
+    "$y$j75$HPEh9Md2j/Kj8V.MRZTbw1$ApCIvDVPxxPuq8JUQH.Pa2rVkBT.xT2.mnZeKPmiJh6",
     "{PBKDF2}$1$TdQ/wLWWgmdAKqkB$5000$868b9737c7be9c358b811ac08c1570aeb5c0bbcb",
     "{SCRAM-SHA-1}4096,sXol5fSbHmEo59Lw/eZSJA==,S2uc22VDqx2+xV6lU1oJrvENHXg=,0V8fkCdvOpP5vbwE0r2wFDHn/UM=",
     (
@@ -57,7 +59,9 @@ WEAK = (
     "{DES-CRYPT}DEGwNUf5grajc",
     "DEGwNUf5grajc",
 )
-BCRYPT = STRONG[14]
+BCRYPT = next(text for text in STRONG if text.startswith("$2y$"))
+ARGON2ID = next(text for text in STRONG if text.startswith("$argon2id$"))
+SCRAM = next(text for text in STRONG if text.startswith("{SCRAM-SHA-256}"))
 
 
 @pytest.mark.parametrize("text", STRONG + WEAK, ids=lambda text: text[:24])
@@ -90,7 +94,7 @@ def test_weak_ones_are_read_only_where_that_is_allowed(text: str) -> None:
         "$2b$04$short",
         "$2b$99$" + "a" * 53,
         "{ARGON2ID}secret",
-        "{ARGON2I}" + STRONG[16],
+        "{ARGON2I}" + ARGON2ID,
         "$argon2id$v=19$m=4294967295,t=1,p=1$1LYG4KOM5DnZTAIuHFEX8Q$gkuFKe8b5+nFgOZtoA4nbuFF+wADQUqOLD2ffMAUisM",
         "$1$secret",
         "$6$rounds=999999999$secret$" + "a" * 86,
@@ -98,7 +102,9 @@ def test_weak_ones_are_read_only_where_that_is_allowed(text: str) -> None:
         "{PBKDF2}$1$secret$5000$00",
         "{SCRAM-SHA-256}secret",
         "{SCRAM-SHA-256}4096,c2VjcmV0,c2VjcmV0,c2VjcmV0",
-        "{SCRAM-SHA-256}999999999" + STRONG[19][20:],
+        "{SCRAM-SHA-256}999999999" + SCRAM[19:],
+        "$y$jzT$" + "a" * 22 + "$" + "a" * 43,
+        "$y$j9T$secret",
         "{SCRAM-SHA-256}4096,sécret,é,é",
     ],
 )
@@ -124,6 +130,15 @@ def test_a_password_shows_itself_nowhere() -> None:
     for text in STRONG:
         assert repr(passwords.read(text)) == str(passwords.read(text))
         assert "secret" not in repr(passwords.read(text)).replace("secret=", "")
+
+
+def test_yescrypt_needs_the_machines_own_crypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        raise ImportError
+
+    monkeypatch.setattr(libcrypt, "load", load)
+    with pytest.raises(Unreadable, match="libxcrypt"):
+        passwords.read(next(text for text in STRONG if text.startswith("$y$")))
 
 
 def test_bcrypt_sees_72_octets_so_longer_ones_are_wrong() -> None:

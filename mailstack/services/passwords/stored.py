@@ -9,7 +9,8 @@ refused: clear text is written "{PLAIN}…".
 
     clear text     PLAIN CLEARTEXT CLEAR
     digests        SSHA SSHA256 SSHA512; weak: SHA SHA256 SHA512 SMD5 PLAIN-MD5 LDAP-MD5
-    crypt          BLF-CRYPT ARGON2I ARGON2ID SHA256-CRYPT SHA512-CRYPT MD5-CRYPT MD5 CRYPT, $apr1$; weak: DES-CRYPT
+    crypt          BLF-CRYPT ARGON2I ARGON2ID SHA256-CRYPT SHA512-CRYPT MD5-CRYPT MD5 CRYPT, $apr1$; $y$ where the
+                   machine's crypt(3) knows it; weak: DES-CRYPT
     PBKDF2         PBKDF2 (Dovecot's), $pbkdf2$ $pbkdf2-sha256$ $pbkdf2-sha512$
     SCRAM          SCRAM-SHA-1 SCRAM-SHA-256
 
@@ -38,6 +39,7 @@ from typing import Any, Final
 from mailstack import extra
 from mailstack.session.credentials import ScramKeys, Secret
 
+from . import libcrypt
 from .saslprep import prepare
 from .scram import ALGORITHMS, make_keys, read_keys
 
@@ -281,6 +283,25 @@ def _libpass(scheme: str, octets: bytes) -> Stored:
     return Stored(scheme, once + each * (made.rounds if each else 0), matches)
 
 
+_DIGITS: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_YESCRYPT: Final = re.compile(r"\$g?y\$j([./0-9A-Za-z])([./0-9A-Za-z])\$[./0-9A-Za-z]{1,86}\$[./0-9A-Za-z]{43}")
+
+
+def _yescrypt(octets: bytes) -> Stored:
+    """With the usual flags: 2**n blocks of r times 128 octets."""
+    found = _YESCRYPT.fullmatch(_text(octets, "YESCRYPT"))
+    if found is None:
+        raise Unreadable("it is no hash of yescrypt")
+    blocks = 2 ** (_DIGITS.index(found[1]) + 1) * (_DIGITS.index(found[2]) + 1)
+    if blocks >> 3 > MOST_MEMORY:
+        raise Unreadable(f"a comparison would take {blocks >> 13} MiB of memory")
+    try:
+        compare = libcrypt.load()
+    except ImportError:
+        raise Unreadable("yescrypt needs libxcrypt, which this machine does not have") from None
+    return Stored("YESCRYPT", 2.3e-7 * blocks, lambda password: compare(password, octets))
+
+
 _PBKDF2: Final = re.compile(r"\$1\$([!-#%-~]{1,64})\$([0-9]{1,9})\$([0-9a-f]{40})")
 
 
@@ -338,6 +359,8 @@ _BEGINNINGS: Final[Mapping[str, str]] = {
     "$1$": "MD5-CRYPT",
     "$5$": "SHA256-CRYPT",
     "$6$": "SHA512-CRYPT",
+    "$y$": "YESCRYPT",
+    "$gy$": "YESCRYPT",
     "$pbkdf2$": "PBKDF2-SHA1",
     "$pbkdf2-sha256$": "PBKDF2-SHA256",
     "$pbkdf2-sha512$": "PBKDF2-SHA512",
@@ -350,6 +373,7 @@ _SCHEMES: Final[Mapping[str, Callable[[bytes], Stored]]] = {
     "BLF-CRYPT": _bcrypt,
     **{scheme: partial(_argon2, scheme) for scheme in ("ARGON2I", "ARGON2ID")},
     **{scheme: partial(_libpass, scheme) for scheme in _LIBPASS},
+    "YESCRYPT": _yescrypt,
     "PBKDF2": _pbkdf2,
     **{f"SCRAM-{hash}": partial(_scram, hash) for hash in ALGORITHMS},
 }
