@@ -20,6 +20,12 @@ PAM hears the client's address (PAM_RHOST), and that accounts without a password
 | too many attempts; no to the account: expired, locked, a new password due | 535 |
 | anything else: its own trouble, a module that is not there; nothing in time | 454, and the log has PAM's words |
 
+pam_exec calls a script's no a system error, which is trouble; with pam_deny behind it, it is a no:
+
+    auth     [success=1 default=ignore]  pam_exec.so quiet expose_authtok /usr/local/bin/check
+    auth     requisite  pam_deny.so
+    auth     required   pam_permit.so
+
 PAM waits, and wrong passwords wait longer (pam_unix: two seconds), so it is asked in `threads` threads of its own. One
 that hangs cannot be ended: when all hang, logins are 454 until one comes back.
 

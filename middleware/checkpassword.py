@@ -4,7 +4,7 @@
 
     Stack(
         auth.Auth(),
-        checkpassword.CheckPassword("/usr/bin/checkpassword-pam", "-s", "smtp", "--", "/bin/true"),
+        checkpassword.CheckPassword("/usr/local/bin/checkpassword", "/bin/true"),
         …
     )
 
@@ -123,7 +123,7 @@ async def _end(process: Process) -> None:
 
 
 def _checked(command: tuple[str, ...]) -> tuple[str, ...]:
-    remedy = 'write CheckPassword("/usr/bin/checkpassword-pam", "--", "/bin/true")'
+    remedy = 'write CheckPassword("/usr/local/bin/checkpassword", "/bin/true")'
     if len(command) < 2 or any("\0" in each for each in command):
         raise ConfigError("CheckPassword: a command is a program and what it runs when all is well", remedy=remedy)
     program = command[0]

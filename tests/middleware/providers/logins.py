@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
+from anyio import create_task_group
+
 from mailstack import log
 from mailstack.session.credentials import Password
 from mailstack.testing import Conversation, Dialog
@@ -52,13 +54,25 @@ async def judged(provider: object, user: str, password: str, **options: Any) -> 
         return code, smtp.session.user
 
 
-async def asked(provider: Any, user: str, password: str) -> int | None:
-    """What the provider itself answers, before the core makes one 535 of all."""
-    said = Password(user, password)
+async def answers(provider: Any, *logins: tuple[str, str]) -> list[int | None]:
+    """What the provider itself answers to each, asked all at once, before the core makes one 535 of all."""
+    codes: list[int | None] = [0] * len(logins)
+
+    async def ask(number: int) -> None:
+        reply = await provider.auth(session=smtp.session, credentials=Password(*logins[number]))
+        codes[number] = None if reply is None else reply.code
+
     async with dialog(provider) as smtp:
         await begin(smtp)
-        reply = await provider.auth(session=smtp.session, credentials=said)
-        return None if reply is None else reply.code
+        async with create_task_group() as group:
+            for number in range(len(logins)):
+                group.start_soon(ask, number)
+    return codes
+
+
+async def asked(provider: Any, user: str, password: str) -> int | None:
+    """The same for one."""
+    return (await answers(provider, (user, password)))[0]
 
 
 @contextmanager
