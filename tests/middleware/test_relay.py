@@ -143,7 +143,7 @@ async def test_too_many_attempts_end_the_session() -> None:
             assert await smtp.say(f"RCPT TO:<{ELSEWHERE}>") == 550
         (end,) = await smtp.replies(1)
         assert (end.code, end.status, end.text) == (421, "4.7.0", "too many attempts to relay")
-        await smtp.finished()
+        await smtp.closed()
 
 
 async def test_attempts_are_counted_over_all_transactions_and_for_each_session_alone() -> None:

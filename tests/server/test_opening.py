@@ -77,7 +77,7 @@ async def test_nobody_is_served_where_a_header_is_due_and_nobody_reads_it() -> N
 async def test_a_header_that_does_not_come_in_time_ends_the_session_without_a_fault() -> None:
     async with Dialog(Proxy(), proxy="192.0.2.0/24", limits=Limits(opening="0.05s")) as smtp:
         await smtp.send(b"FROM 198.51")
-        await smtp.finished()
+        await smtp.closed()
         assert not list(smtp.evidence)
 
 
@@ -121,7 +121,7 @@ async def test_a_line_that_is_too_long_is_a_value_error_and_nothing_more_is_read
 
     async with Dialog(Strict()) as smtp:
         await smtp.send(octets)
-        await smtp.finished()
+        await smtp.closed()
         assert problems
 
 
