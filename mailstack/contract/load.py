@@ -7,6 +7,7 @@ but no mark, a misspelt mark, a default value, a wrong annotation. Each is refus
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import types
 import typing
@@ -28,13 +29,21 @@ _MARK = f"{PROJECT}_impl"
 _ALLOWED = {
     hook: tuple(name for name in inspect.signature(getattr(Hooks, hook)).parameters if name != "self") for hook in HOOKS
 }
+_OF_EVERY_OBJECT = frozenset(dir(type("", (), {})()))  # most attributes of a plugin, and never hooks
+
+
+class _Manager(pluggy.PluginManager):
+    """pluggy's, that looks only where a hook may be. It looks long, and a test makes a stack for each conversation."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        return None if name in _OF_EVERY_OBJECT else super().parse_hookimpl_opts(plugin, name)
 
 
 class Loader:
     """Loads the entries of one stack and sees to it that their names differ."""
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager = _Manager(PROJECT)
         self._manager.add_hookspecs(Hooks)
 
     def load(self, plugin: object, origin: Origin) -> Entry:
@@ -119,6 +128,8 @@ def _marked(plugin: object, name: str) -> dict[str, Callable[..., Any]]:
     """The marked functions of a plugin by their hooks; a hook that does not exist is an error."""
     marked: dict[str, Callable[..., Any]] = {}
     for attribute in dir(plugin):
+        if attribute in _OF_EVERY_OBJECT:
+            continue
         options = _options(inspect.getattr_static(plugin, attribute, None))
         if options is None:
             continue
@@ -234,6 +245,7 @@ def _check_return(name: str, hook: str, annotation: object, place: Origin) -> No
         )
 
 
+@functools.cache
 def _spec_hints(hook: str) -> dict[str, Any]:
     scope = {**vars(hookspec_module), "MutableMapping": MutableMapping}
     return typing.get_type_hints(getattr(Hooks, hook), globalns=scope)
