@@ -3,9 +3,9 @@
     python -m tests.bench.auth                      # about a minute
     python -m tests.bench.auth --rounds 1000
 
-Each round asks for both, in either order by chance, through the whole server in memory: what a client sees. Printed are the
-medians in milliseconds, their ratio, and AUC: how often the slower one of a pair is the user's. 0.5 is what tossing a coin
-would say; a tenth beside it is what somebody near, with many tries, might use. No figure gates anything.
+Each round asks for both, in either order by chance, through the whole server in memory: what a client sees. Printed are
+the medians in milliseconds, their ratio, and AUC: how often the slower one of a pair is the user's. 0.5 is what tossing
+a coin would say; a tenth beside it is what somebody near, with many tries, might use. No figure gates anything.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def auc(left: list[float], right: list[float]) -> float:
 
 
 async def main(rounds: int) -> None:
-    print(f"{'scheme':<16}{'mechanism':<16}{'known ms':>10}{'unknown ms':>12}{'ratio':>8}{'AUC':>7}")  # noqa: T201
+    print(f"{'scheme':<16}{'mechanism':<16}{'known ms':>10}{'unknown ms':>12}{'ratio':>8}{'AUC':>7}")
     cases = [(scheme, "PLAIN", plain) for scheme in SCHEMES]
     cases += [(scheme, "SCRAM-SHA-256", scram) for scheme in ("SCRAM-SHA-256", "PLAIN.B64")]
     for scheme, mechanism, ask in cases:
         known, unknown = await measure(passwords.make(scheme, "right"), ask, rounds)
         one, other = median(known) * 1000, median(unknown) * 1000
         figures = f"{one:>10.3f}{other:>12.3f}{one / other:>8.3f}{auc(known, unknown):>7.2f}"
-        print(f"{scheme:<16}{mechanism:<16}{figures}", flush=True)  # noqa: T201
+        print(f"{scheme:<16}{mechanism:<16}{figures}", flush=True)
 
 
 if __name__ == "__main__":
