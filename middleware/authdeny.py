@@ -11,20 +11,19 @@ a login is closed, nor by it that it exists, and the log says whether the passwo
 `Deny()` lets nobody pass below itself, and says nothing of those who logged in above. Without it the end of the chain
 refuses in just the same way; this names who.
 
-A name is compared as the client gave it and as the provider knows it (the identity), letter case apart. A lookup that
-cannot say is 454. Trouble of the providers below stays trouble.
+A name is compared as the client gave it and as the provider knows it (the identity), letter case apart. `users` is a
+list, or any lookup. One that cannot say is 454. Trouble of the providers below stays trouble.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Final
 
 from mailstack import log
 from mailstack.contract.hookspec import CallNext, LiveOn, hookimpl
-from mailstack.option import ConfigError
-from mailstack.services.lookup import Source
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
 from mailstack.session.credentials import Credentials
 from mailstack.session.session import Session
 from mailstack.wire.reply import Reply
@@ -35,22 +34,17 @@ _WRONG: Final = Reply(535)
 
 
 class Deny:
-    """users -- names, or a lookup in which they are found; None: everybody. ConfigError for one name alone."""
+    """users -- names, or a lookup in which they are found; None: everybody. ConfigError for what is no list."""
 
     name = "authdeny"
     rehearsable = True
 
-    def __init__(self, users: Iterable[str] | Source | None = None) -> None:
-        self._source = users if isinstance(users, Source) else None
-        self._names: frozenset[str] | None = None
-        if isinstance(users, str):
-            raise ConfigError(f"Deny(users): {users!r} is one name", remedy=f"write users=[{users!r}]")
-        if users is not None and not isinstance(users, Source):
-            self._names = frozenset(name.lower() for name in users)
+    def __init__(self, users: Given | None = None) -> None:
+        self._users = None if users is None else lookup.words(users, name="Deny(users)", remedy='write users=["guest"]')
 
     @hookimpl
     async def lifespan(self, call_next: LiveOn) -> None:
-        async with nullcontext() if self._source is None else self._source.opened():
+        async with nullcontext() if self._users is None else self._users.opened():
             await call_next()
 
     @hookimpl
@@ -69,12 +63,9 @@ class Deny:
         return _WRONG if reply.code == 235 else reply
 
     async def _is_denied(self, credentials: Credentials) -> bool:
-        if self._names is None and self._source is None:
+        if self._users is None:
             return True
-        names = {name.lower() for name in (credentials.user, credentials.identity) if name}
-        if self._source is None:
-            return bool(names & (self._names or frozenset()))
-        for name in sorted(names):
-            if await self._source.find(name) is not None:
+        for name in dict.fromkeys((credentials.user, credentials.identity)):
+            if name and await self._users.find(name) is not None:
                 return True
         return False

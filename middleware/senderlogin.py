@@ -11,10 +11,10 @@
 
 A session with an identity (`session.user`) may use as sender of the envelope
 * its identity, if that is an address; with domains, also the identity at each of them, if it has none
-* every address that it owns: `owners` maps an address, or "@domain" for all there, to one or several identities; "*" is
-  everybody who has logged in. Or a lookup, whose keys are these and whose values are identities, parted by ", ". The
-  address counts before the domain.
-* with `separator`, user+anything wherever it may use user
+* every address that it owns: `owners` maps an address, "@domain" for all there, or ".domain" for all below it, to one
+  or several identities; "*" is everybody who has logged in. Or any lookup, such as lookup.File("owners") with lines
+  like `sales@example.org ann, bob`. The most specific key counts alone.
+* with `separator`, user+anything wherever it may use user; `owners` are asked for the address without the detail
 * `<>`, for the notes that mail programs send by themselves (RFC 8098); `null=False` refuses it
 
 Anything else is `553 5.7.1`. With `protect=True` that holds for strangers too: nobody who has not logged in sends as an
@@ -28,13 +28,14 @@ headers sees that, and `submission` completes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 from typing import Final
 
 from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
-from mailstack.services.lookup import Source
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
 from mailstack.session.session import Session
 from mailstack.session.transaction import Sender
 from mailstack.wire.address import Address, AddressError
@@ -49,8 +50,9 @@ _LOG_IN: Final = Reply(553, "log in to use this sender", status="5.7.1")
 
 
 class SenderLogin:
-    """domains -- those of identities that have none. owners -- addresses or "@domain", and whose they are; or a lookup.
+    """domains -- those of identities that have none: text or lookups.
 
+    owners -- addresses or "@domain", and whose they are; or a lookup whose values are identities, parted by ",".
     separator -- what parts a user from a detail. null -- whether who has logged in may send with `<>`.
     protect -- whether owned addresses, and the domains, are refused to who has not logged in.
 
@@ -62,25 +64,26 @@ class SenderLogin:
 
     def __init__(
         self,
-        *domains: str,
-        owners: Mapping[str, str | Iterable[str]] | Source | None = None,
+        *domains: Given,
+        owners: Mapping[str, str | Iterable[str]] | lookup.Source | None = None,
         separator: str = "",
         null: bool = True,
         protect: bool = False,
     ) -> None:
-        self._domains = frozenset(option.domain(each, name="SenderLogin") for each in domains)
-        self._source = owners if isinstance(owners, Source) else None
-        given = {} if owners is None or isinstance(owners, Source) else owners
-        self._owners = {_key(each): frozenset(map(_folded, _several(whose))) for each, whose in given.items()}
+        self._domains = lookup.domains(*domains, name="SenderLogin")
+        given = () if owners is None else _texts(owners) if isinstance(owners, Mapping) else owners
+        self._owners = lookup.addresses(given, name="SenderLogin(owners)", parse=_identities)
         self._separator = separator
         self._null = option.boolean(null, name="SenderLogin(null)")
         self._protect = option.boolean(protect, name="SenderLogin(protect)")
-        if protect and not (self._domains or owners):
+        if protect and not (domains or owners):
             raise ConfigError("SenderLogin(protect) has nothing to protect", remedy="name domains or owners")
 
     @hookimpl
     async def lifespan(self, call_next: LiveOn) -> None:
-        async with nullcontext() if self._source is None else self._source.opened():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._domains.opened())
+            await stack.enter_async_context(self._owners.opened())
             await call_next()
 
     @hookimpl
@@ -93,46 +96,37 @@ class SenderLogin:
         return None if await self._may_use(_folded(session.user), address) else _NOT_YOURS
 
     async def _may_use(self, user: str, address: Address) -> bool:
-        if any(self._is_own(user, form) for form in self._forms(address)):
-            return True
-        owners = await self._owners_of(address)
-        return owners is not None and (user in owners or EVERYBODY in owners)
-
-    def _is_own(self, user: str, address: Address) -> bool:
+        forms = dict.fromkeys((address, self._without_detail(address)))
         if "@" in user:
-            return _folded(str(address)) == user
-        return address.domain in self._domains and _folded(Address(address.local, "").local) == user
+            if any(_folded(str(form)) == user for form in forms):
+                return True
+        elif any(form.local.lower() == user for form in forms) and await self._domains.find(address.domain) is not None:
+            return True
+        owners = await self._owners.find(self._without_detail(address)) or frozenset()
+        return user in owners or EVERYBODY in owners
 
     async def _is_owned(self, address: Address) -> bool:
-        return not address.null and (address.domain in self._domains or await self._owners_of(address) is not None)
+        if address.null:
+            return False
+        if await self._domains.find(address.domain) is not None:
+            return True
+        return await self._owners.find(self._without_detail(address)) is not None
 
-    async def _owners_of(self, address: Address) -> frozenset[str] | None:
-        """Those of the address, or else those of its domain; None where nobody has said."""
-        for key in (*(_folded(str(form)) for form in self._forms(address)), f"@{address.domain}"):
-            if self._source is None:
-                found = self._owners.get(key)
-            else:
-                value = await self._source.find(key)
-                found = None if value is None else frozenset(map(_folded, value.replace(",", " ").split()))
-            if found is not None:
-                return found
-        return None
-
-    def _forms(self, address: Address) -> tuple[Address, ...]:
-        """The address, and without its detail."""
+    def _without_detail(self, address: Address) -> Address:
         user, found, _ = address.local.partition(self._separator) if self._separator else ("", "", "")
-        return (address, Address(user, address.domain)) if user and found else (address,)
+        return Address(user, address.domain) if user and found else address
 
 
-def _several(whose: str | Iterable[str]) -> Iterable[str]:
-    return [whose] if isinstance(whose, str) else whose
+def _texts(owners: Mapping[str, str | Iterable[str]]) -> dict[str, str]:
+    return {key: whose if isinstance(whose, str) else ", ".join(whose) for key, whose in owners.items()}
 
 
-def _key(text: str) -> str:
-    """An address as it is compared, or "@domain". ConfigError."""
-    if text.startswith("@"):
-        return f"@{option.domain(text[1:], name='SenderLogin(owners)')}"
-    return _folded(str(option.address(text, name="SenderLogin(owners)")))
+def _identities(text: str) -> frozenset[str]:
+    """ConfigError when there are none."""
+    found = frozenset(_folded(each.strip()) for each in text.split(",") if each.strip())
+    if not found:
+        raise ConfigError("SenderLogin(owners): an address without an owner", remedy='write "sales@example.org": "ann"')
+    return found
 
 
 def _folded(identity: str) -> str:

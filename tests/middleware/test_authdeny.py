@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,7 @@ async def test_trouble_below_stays_trouble() -> None:
     assert await code(Deny(), Down()) == 454
 
 
-def test_one_name_is_no_list() -> None:
-    with pytest.raises(ConfigError, match="one name"):
-        Deny(users="ann")
+@pytest.mark.parametrize("users", [[], 7, lambda name: True])
+def test_what_is_no_list_is_told(users: Any) -> None:
+    with pytest.raises(ConfigError, match="users"):
+        Deny(users=users)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mailstack.middleware.senderlogin import SenderLogin
 from mailstack.option import ConfigError
+from mailstack.services import lookup
 from mailstack.services.lookup import Unavailable
 from mailstack.testing import Dialog
 
@@ -36,7 +38,7 @@ class Asked:
         assert self.open
         if self.down:
             raise Unavailable("no answer")
-        found = {address.lower(): whose for address, whose in OWNERS.items()}.get(key)
+        found = {address.lower().removeprefix("@"): whose for address, whose in OWNERS.items()}.get(key)
         return found if isinstance(found, str) or found is None else ", ".join(found)
 
 
@@ -128,11 +130,25 @@ async def test_a_lookup_that_cannot_say_is_451() -> None:
     ("arguments", "options"),
     [
         (("ann@example.org",), {}),
-        ((), {"owners": {"sales": "ann"}}),
+        ((), {"owners": {"sa les": "ann"}}),
         ((), {"owners": {"@": "a"}}),
         ((), {"protect": True}),
+        ((), {"owners": {"sales@example.org": []}}),
     ],
 )
 def test_mistakes_are_told_at_once(arguments: tuple[str, ...], options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="SenderLogin"):
         SenderLogin(*arguments, **options)
+
+
+async def test_owners_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "owners"
+    file.write_text("# whose\nsales@example.org  ann, bob@example.net\n@shop.example carl\n")
+    entry = SenderLogin(lookup.Inline("example.com"), owners=lookup.File(file))
+    assert await code(entry, "bob@example.net", "sales@example.org") == 250
+    assert await code(entry, "carl", "sales@example.org") == 553
+    assert await code(entry, "carl", "any@shop.example") == 250
+    assert await code(entry, "carl", "carl@example.com") == 250
+    file.write_text("sales@example.org\n")
+    with pytest.raises(ConfigError, match=f"{file}:1"):
+        SenderLogin(owners=lookup.File(file))
