@@ -44,6 +44,7 @@ __all__ = [
     "When",
     "hookimpl",
     "known",
+    "lookup",
     "plugin",
     "predicate",
     "score",
@@ -52,7 +53,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .contract import predicate
+    from . import predicate
     from .contract.compose import Limit, Stack, Unless, When
     from .contract.hookspec import CallNext, hookimpl
     from .contract.observe import Observe
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .server.limits import Limits
     from .server.listener import Listener
     from .server.server import Server
+    from .services import lookup
     from .services.resolver import Resolver
     from .session.hangup import Hangup
     from .session.later import Later
@@ -76,7 +78,6 @@ if TYPE_CHECKING:
     from .wire.reply import Reply
 else:
     _NAMES = {
-        "contract": "predicate",
         "contract.compose": "Limit Stack Unless When",
         "contract.hookspec": "CallNext hookimpl",
         "contract.observe": "Observe",
@@ -99,15 +100,18 @@ else:
         "wire.command": "Command Parameter",
         "wire.reply": "Reply",
     }
+    _MODULES = {"lookup": "services.lookup", "predicate": "predicate"}
     _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
     def __getattr__(name):
         from importlib import import_module
 
-        if name not in _HOME:
+        if name in _MODULES:
+            found = import_module(f".{_MODULES[name]}", __name__)
+        elif name in _HOME:
+            found = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(f".{_HOME[name]}", __name__)
-        found = getattr(module, name, None) or import_module(f".{_HOME[name]}.{name}", __name__)
         globals()[name] = found
         return found
 

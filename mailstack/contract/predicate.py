@@ -8,6 +8,9 @@ entry see its beginning, and is a load error. A plain function `session -> bool`
 its answer counts as known at `connect` and is asked once per session. `@known("mail")` declares a later one, asked anew
 each time.
 A predicate that takes `recipient` can only be asked in `rcpt`.
+
+Those that take lists (client_in, sender_in, …) are made in mailstack/predicate.py, which is what `from mailstack import
+predicate` gives: a floor higher, where lookups are known.
 """
 
 from __future__ import annotations
@@ -17,11 +20,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ..option import ConfigError, domain, networks, number
+from ..option import ConfigError, number
 from ..session.session import Session
 from ..session.stash import Key
-from ..session.transaction import Recipient
-from ..wire.address import Address, AddressError
 from .score import score
 
 # The order in which a session meets the phases; `command` comes at any time.
@@ -129,90 +130,15 @@ def _latched(function: Callable[..., bool]) -> Predicate:
     return Predicate(ask, plain.words, "connect")
 
 
-def client_in(*given: str) -> Predicate:
-    """The client's address is in one of these networks: `client_in("192.0.2.0/24", "2001:db8::/32")`."""
-    within = networks(*given, name="client_in")
-
-    def ask(session: Session, _: Any) -> bool:
-        ip = session.client.ip
-        return ip is not None and any(ip in network for network in within)
-
-    return Predicate(ask, f"client_in({', '.join(map(str, within))})", "session")
-
-
-def client_named(*given: str) -> Predicate:
-    """The client's name is one of these: "mail.example.org", "*.example.org" or ".example.org" (below it).
-
-    Only a name that leads back to the client's address counts (`session.client_name`); it says no for who has none, and
-    while the DNS does not answer. So it is for trust, not for refusals.
-    """
-    exact, parents = set(), []
-    for item in given:
-        below = item.removeprefix("*").startswith(".")
-        name = domain(item.removeprefix("*")[1:] if below else item, name="client_named")
-        parents.append(f".{name}") if below else exact.add(name)
-    ends = tuple(parents)
-
-    def ask(session: Session, _: Any) -> bool:
-        name = session.client_name
-        return name is not None and (name in exact or name.endswith(ends))
-
-    return Predicate(ask, f"client_named({', '.join(given)})", "ehlo")
-
-
 def listener(*names: str) -> Predicate:
     """The connection came in by a listener of one of these names."""
     return Predicate(lambda session, _: session.listener in names, f"listener({', '.join(names)})", "session")
-
-
-def sender_in(*given: str) -> Predicate:
-    """The envelope sender is one of these: "example.org", ".example.org" (below it), "user@example.org", "" (<>)."""
-    matches = _address_test(given, "sender_in")
-
-    def ask(session: Session, _: Any) -> bool:
-        transaction = session.transaction
-        return transaction is not None and matches(transaction.sender.address)
-
-    return Predicate(ask, f"sender_in({', '.join(given)})", "mail")
-
-
-def recipient_in(*given: str) -> Predicate:
-    """The recipient at hand is one of these: "example.org", ".example.org" (below it), "user@example.org"."""
-    matches = _address_test(given, "recipient_in")
-
-    def ask(session: Session, recipient: Recipient) -> bool:
-        return matches(recipient.address)
-
-    return Predicate(ask, f"recipient_in({', '.join(given)})", "rcpt", only="rcpt")
 
 
 def score_at_least(points: float) -> Predicate:
     """The points that `Score` has counted so far are at least so many."""
     least = number(points, name="score_at_least")
     return Predicate(lambda session, _: score(session) >= least, f"score_at_least({least:g})", "connect")
-
-
-def _address_test(given: tuple[str, ...], name: str) -> Callable[[Address], bool]:
-    addresses: set[Address] = set()
-    domains: set[str] = set()
-    parents: list[str] = []
-    for item in given:
-        if "@" in item or not item:
-            addresses.add(_address(item, name))
-        elif item.startswith("."):
-            parents.append("." + domain(item[1:], name=name))
-        else:
-            domains.add(domain(item, name=name))
-    return lambda a: a.domain in domains or a in addresses or any(a.domain.endswith(parent) for parent in parents)
-
-
-def _address(text: str, name: str) -> Address:
-    if not text:
-        return Address.NULL
-    try:
-        return Address.parse(text)
-    except AddressError as error:
-        raise ConfigError(f"{name}: {text!r} is not an address: {error}", remedy='write "user@example.org"') from error
 
 
 authenticated = Predicate(lambda session, _: session.user is not None, "authenticated", "auth")

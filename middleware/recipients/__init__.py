@@ -9,9 +9,10 @@ A recipient that nobody vouches for is refused with `550 relaying denied`. These
     recipients.Callout("192.0.2.25", "example.org")                          # whom the next server accepts
     recipients.Aliases({"sales@example.org": ["ann@example.org", "bob@example.net"], "@old.example": "@example.org"})
 
-Wherever domains, addresses, names or aliases are listed, `recipients.file("path")` stands for a file of them, which
+Wherever domains, addresses, names or aliases are listed, a lookup may stand (docs/lookups.md). `lookup.File("path")`
 is read again when it changes: one a line, "#" begins a comment, an alias is `address: target, target`. What is wrong
-with a file stops the start, with its line; later it is an error in the log, and the list stays as it was.
+with a file stops the start, with its line; later it is an error in the log, and the list stays as it was. A database
+that cannot say is 451.
 
 Domains compare as the DNS does: letter case is nothing, "bücher.example" and "xn--bcher-kva.example" are the same.
 ".example.org" means every domain below example.org and not example.org itself. An address literal such as
@@ -52,6 +53,5 @@ from .addresses import folder as folder
 from .aliases import Aliases
 from .callout import Callout
 from .domains import Domains
-from .listing import file as file
 
 __all__ = ["Addresses", "Aliases", "Callout", "Domains", "Users"]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
+from types import MethodType
+from typing import cast
 
 from anyio import to_thread
 
 from mailstack import option
-from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
+from mailstack.services import lookup
+from mailstack.services.lookup.addresses import AddressTable
+from mailstack.services.lookup.given import Given
+from mailstack.services.lookup.words import WordTable
 from mailstack.session.transaction import Recipient
 from mailstack.wire.address import Address
 from mailstack.wire.reply import Reply
 
 from . import place
-from .listing import File, Item, Listing, given
-from mailstack.services.lookup.pattern import compiled
 
 __all__ = ["Addresses", "Users", "folder"]
 
@@ -29,7 +32,7 @@ Known = Callable[[Address], bool | Awaitable[bool]]
 class Terms:
     """What is the same for `Addresses` and `Users`: how addresses are compared, and what becomes of the unknown."""
 
-    __slots__ = ("_case", "_catch_all", "_keep_detail", "_separator")
+    __slots__ = ("_catch_all", "_keep_detail", "_separator", "case")
 
     def __init__(
         self, who: str, separator: str, keep_detail: bool, case_sensitive: bool, catch_all: str | None
@@ -38,15 +41,8 @@ class Terms:
             raise ConfigError(f"{who}(separator): {separator!r} is not text", remedy='write separator="+"')
         self._separator = separator
         self._keep_detail = option.boolean(keep_detail, name=f"{who}(keep_detail)")
-        self._case = option.boolean(case_sensitive, name=f"{who}(case_sensitive)")
+        self.case = option.boolean(case_sensitive, name=f"{who}(case_sensitive)")
         self._catch_all = None if catch_all is None else place.mailbox(catch_all, f"{who}(catch_all)")
-
-    def key(self, local: str) -> str:
-        return local if self._case else local.lower()
-
-    @property
-    def flags(self) -> re.RegexFlag:
-        return re.RegexFlag(0) if self._case else re.IGNORECASE
 
     def forms(self, address: Address) -> Iterator[Address]:
         """The addresses that it may be known as."""
@@ -67,20 +63,13 @@ class Terms:
         return None
 
 
-class _Book(NamedTuple):
-    """The addresses of a listing. domains -- those of whole addresses, where all others are unknown."""
-
-    addresses: frozenset[tuple[str, str]]
-    domains: frozenset[str]
-    patterns: tuple[re.Pattern[str], ...]
-
-
 class Addresses:
     """Vouch for these addresses, and refuse all others at their domains: 550 5.1.1.
 
     addresses -- "user@example.org"; "/[a-z]+-list@example\\\\.org/", a regular expression that must match the whole
-        address, domain in A-labels; and `file(path)` of both. What an expression matches is vouched for; the domains at
-        which all others are refused are those of whole addresses.
+        address, domain in A-labels; and lookups of both. What an expression or a lookup in a database finds is vouched
+        for; the domains at which all others are refused are those of whole addresses in text and files. `Users` with
+        `known=` a lookup refuses whom a database does not know.
     separator -- what parts a user from a detail (RFC 5233): with "+", mail to user+anything@example.org is user's.
         Default "": nothing does. keep_detail -- whether the detail stays in the address that mail is delivered to.
     case_sensitive -- whether local parts that differ in letter case alone are different users.
@@ -94,56 +83,66 @@ class Addresses:
 
     def __init__(
         self,
-        *addresses: str | File,
+        *addresses: Given,
         separator: str = "",
         keep_detail: bool = True,
         case_sensitive: bool = False,
         catch_all: str | None = None,
     ) -> None:
         self._terms = Terms("Addresses", separator, keep_detail, case_sensitive, catch_all)
-        self._book = Listing(given(addresses), self._read)
+        self._known = lookup.addresses(
+            *addresses,
+            name="Addresses",
+            remedy='write Addresses("user@example.org", …)',
+            case=self._terms.case,
+            whole=True,
+        )
+        if self._known.waits:
+            self.rcpt = MethodType(_rcpt, self)  # type: ignore[method-assign]
 
-    def _read(self, items: Sequence[Item]) -> _Book:
-        if not items:
-            raise ConfigError("Addresses() has no addresses", remedy='write Addresses("user@example.org", …)')
-        addresses: list[Address] = []
-        patterns: list[re.Pattern[str]] = []
-        for item in items:
-            with item.blamed():
-                if len(item.text) > 1 and item.text[0] == item.text[-1] == "/":
-                    patterns.append(compiled(item.text[1:-1], self._terms.flags))
-                else:
-                    addresses.append(place.mailbox(item.text, "Addresses"))
-        keys = frozenset((self._terms.key(address.local), address.domain) for address in addresses)
-        return _Book(keys, frozenset(address.domain for address in addresses), tuple(patterns))
+    @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        async with self._known.opened():
+            await call_next()
 
     @hookimpl
     def rcpt(self, recipient: Recipient) -> Reply | None:
-        address, book = recipient.address, self._book.current
-        for form in self._terms.forms(address):
-            if self._knows(book, form):
+        table = self._table
+        for form in self._terms.forms(recipient.address):
+            if _is_ours(table, form) or (self._known.find_now(form) is not None and not place.is_routed(form)):
                 self._terms.take(recipient, form)
                 return None
-        return self._terms.refuse(recipient) if address.domain in book.domains else None
+        return self._terms.refuse(recipient) if recipient.address.domain in table.homes else None
 
-    def _knows(self, book: _Book, address: Address) -> bool:
-        if (self._terms.key(address.local), address.domain) in book.addresses:
-            return True
-        if address.domain in book.domains and place.is_role(address):
-            return True
-        if not book.patterns or place.is_routed(address):
-            return False
-        text = str(address)
-        return any(pattern.fullmatch(text) for pattern in book.patterns)
+    @property
+    def _table(self) -> AddressTable[str]:
+        return cast("AddressTable[str]", self._known.table)
+
+
+@hookimpl
+async def _rcpt(self: Addresses, recipient: Recipient) -> Reply | None:
+    """Where a lookup waits."""
+    table = self._table
+    for form in self._terms.forms(recipient.address):
+        if _is_ours(table, form) or (not place.is_routed(form) and await self._known.find(form) is not None):
+            self._terms.take(recipient, form)
+            return None
+    return self._terms.refuse(recipient) if recipient.address.domain in table.homes else None
+
+
+def _is_ours(table: AddressTable[str], address: Address) -> bool:
+    """Whether it is written letter for letter, or must be there. An expression is not for routes to elsewhere."""
+    return table.exact(address) is not None or (address.domain in table.homes and place.is_role(address))
 
 
 class Users:
     """Vouch for the users who exist at these domains, and refuse all others there: 550 5.1.1.
 
     domains -- as in `Domains`.
-    known -- who exists: names ("ann", "bob") or a `file(path)` of them, the same at all domains; or a function of an
-        `Address`, plain or async, that returns True or False. What it raises is 451, so that a database that is down
-        makes nobody unknown. A plain function must not wait.
+    known -- who exists: names ("ann", "bob") and lookups of them, the same at all domains. A lookup that is no text and
+        no file is asked for the whole address, then for the name. Or a function of an `Address`, plain or async, that
+        returns True or False; what it raises is 451, so that a database that is down makes nobody unknown. A plain
+        function must not wait.
     separator, keep_detail, case_sensitive, catch_all -- as in `Addresses`. A function gets local parts as they came.
 
     ConfigError for what makes no sense.
@@ -154,35 +153,41 @@ class Users:
 
     def __init__(
         self,
-        *domains: str | File,
-        known: Known | File | Iterable[str],
+        *domains: Given,
+        known: Known | Given,
         separator: str = "",
         keep_detail: bool = True,
         case_sensitive: bool = False,
         catch_all: str | None = None,
     ) -> None:
         self._terms = Terms("Users", separator, keep_detail, case_sensitive, catch_all)
-        self._domains = Listing(given(domains), lambda items: place.DomainSet(items, "Users"))
-        self._known = known if callable(known) else self._names(known)
+        self._domains = lookup.domains(*domains, name="Users", remedy='write Users("example.org", known=…)')
+        self._names: lookup.Door[Address, str] | None = None
+        if callable(known):
+            self._function = known
+        elif isinstance(known, str):
+            raise ConfigError(f"Users(known): {known!r} is one name", remedy=f"write known=[{known!r}]")
+        else:
+            remedy = 'write known=["ann", "bob"]'
+            self._names = lookup.Door([known], self._made, str, name="Users(known)", remedy=remedy)
 
-    def _names(self, names: File | Iterable[str]) -> Known:
-        if isinstance(names, str):
-            raise ConfigError(f"Users(known): {names!r} is one name", remedy=f"write known=[{names!r}]")
-        listing = Listing(given([names] if isinstance(names, File) else [*names]), self._read)
-        return lambda address: self._terms.key(address.local) in listing.current
-
-    def _read(self, items: Sequence[Item]) -> frozenset[str]:
-        if not items:
-            raise ConfigError("Users(known) has no names", remedy='write known=["ann", "bob"]')
+    def _made(self, items: Sequence[lookup.Item]) -> _Names:
+        names: WordTable[str] = WordTable(self._terms.case)
         for item in items:
             with item.blamed():
-                option.address(f"{item.text}@localhost", name="Users(known)")
-        return frozenset(self._terms.key(Address.parse(f"{item.text}@localhost").local) for item in items)
+                name = option.address(f"{item.text}@localhost", name="Users(known)").local
+                names.words[names.key(name)] = ""
+        return _Names(names)
+
+    @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        async with self._domains.opened(), nullcontext() if self._names is None else self._names.opened():
+            await call_next()
 
     @hookimpl
     async def rcpt(self, recipient: Recipient) -> Reply | None:
         address = recipient.address
-        if address.domain not in self._domains.current:
+        if await self._domains.find(address.domain) is None:
             return None
         for form in self._terms.forms(address):
             if place.is_role(form) or await self._exists(form):
@@ -191,11 +196,33 @@ class Users:
         return self._terms.refuse(recipient)
 
     async def _exists(self, address: Address) -> bool:
-        answer = self._known(address)
+        if self._names is not None:
+            return await self._names.find(address) is not None
+        answer = self._function(address)
         found = await answer if inspect.isawaitable(answer) else answer
         if not isinstance(found, bool):
             raise TypeError(f"Users(known) returned {found!r} instead of True or False")
         return found
+
+
+class _Names:
+    """Local parts."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, names: WordTable[str]) -> None:
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def find(self, address: Address) -> str | None:
+        return self.names.find(address.local)
+
+    def steps(self, address: Address) -> Iterator[tuple[str | None, str | None]]:
+        local = self.names.key(address.local)
+        yield None, str(Address(local, address.domain))
+        yield self.names.find(local), local
 
 
 def folder(path_of: Callable[[Address], str]) -> Callable[[Address], Awaitable[bool]]:

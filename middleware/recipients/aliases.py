@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from mailstack import option
-from mailstack.contract.hookspec import CallNext, hookimpl
+from mailstack.contract.hookspec import CallNext, LiveOn, hookimpl
 from mailstack.option import ConfigError
+from mailstack.services import lookup
+from mailstack.services.lookup.domains import domain
 from mailstack.session.transaction import EXPANSION, Recipient
 from mailstack.wire.address import Address
 from mailstack.wire.reply import Reply
 
 from . import place
-from .listing import File, Item, Listing
 
 __all__ = ["Aliases"]
 
@@ -29,9 +31,11 @@ _Place = tuple[str, str]
 class Aliases:
     """Deliver mail for one address to others, and vouch for it.
 
-    aliases -- a mapping of address to one or several targets, and `file(path)` of lines "address: target, target".
+    aliases -- a mapping of address to one or several targets, and lookups: files of lines "address: target, target".
         "sales@example.org" is one address, "postmaster" the bare one; "@old.example" is every address there that has
-        no alias of its own. A target is an address, or "@new.example", which keeps the local part.
+        no alias of its own. A target is an address, or "@new.example", which keeps the local part. Other lookups are
+        asked for "sales@example.org", then for "@example.org", and answer "target, target"; what they answer is not
+        looked up again.
     separator -- as in `Addresses`: an alias of user takes mail for user+detail too; the detail is dropped.
     case_sensitive -- whether local parts that differ in letter case alone are different.
 
@@ -42,26 +46,35 @@ class Aliases:
     rehearsable = True
 
     def __init__(
-        self, *aliases: Mapping[str, str | Iterable[str]] | File, separator: str = "", case_sensitive: bool = False
+        self,
+        *aliases: Mapping[str, str | Iterable[str]] | lookup.Source,
+        separator: str = "",
+        case_sensitive: bool = False,
     ) -> None:
-        self._separator = separator
         self._case = option.boolean(case_sensitive, name="Aliases(case_sensitive)")
-        items: list[Item | File] = []
-        for each in aliases:
-            if isinstance(each, File):
-                items.append(each)
-            else:
-                items += [Item(f"{left}: {_joined(right)}") for left, right in each.items()]
-        self._book = Listing(items, lambda items: _Book(items, self._key))
+        self._known = lookup.Door(
+            [[*map(_line, each, each.values())] if isinstance(each, Mapping) else each for each in aliases],
+            partial(_Book, key=self._key, separator=separator),
+            _targets,
+            name="Aliases",
+            remedy='write Aliases({"sales@example.org": "ann@example.org"})',
+        )
 
     def _key(self, address: Address) -> _Place:
         return (address.local if self._case else address.local.lower()), address.domain
 
     @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        async with self._known.opened():
+            await call_next()
+
+    @hookimpl
     async def rcpt(self, recipient: Recipient, call_next: CallNext) -> Reply:
-        targets = self._targets(recipient.address)
-        if targets is None:
+        address = recipient.address
+        found = await self._known.find(address)
+        if found is None:
             return await call_next()
+        targets = [*dict.fromkeys(target.of(address) for target in found)]
         recipient.accept()
         if len(targets) == 1:
             recipient.rewrite(targets[0])
@@ -80,17 +93,9 @@ class Aliases:
         recipient.expand(reached)
         return reply
 
-    def _targets(self, address: Address) -> tuple[Address, ...] | None:
-        """Where mail for the address goes; None when it has no alias."""
-        book = self._book.current
-        for form in place.forms(address, self._separator):
-            if targets := book.exact(form):
-                return targets
-        return book.wild(address)
 
-
-def _joined(targets: str | Iterable[str]) -> str:
-    return targets if isinstance(targets, str) else ", ".join(targets)
+def _line(left: str, right: str | Iterable[str]) -> str:
+    return f"{left}: {right if isinstance(right, str) else ', '.join(right)}"
 
 
 class _Target(NamedTuple):
@@ -108,7 +113,7 @@ class _Alias(NamedTuple):
 
     written: str
     targets: tuple[_Target, ...]
-    item: Item
+    item: lookup.Item
 
 
 _Found = dict[Address, tuple[Address, ...]]
@@ -120,27 +125,25 @@ class _Book:
     An alias is not applied to its own targets: "ann: ann, archive" keeps a copy. Any longer way back is a cycle.
     """
 
-    __slots__ = ("_aliases", "_key", "_resolved")
+    __slots__ = ("_aliases", "_key", "_resolved", "_separator")
 
-    def __init__(self, items: Sequence[Item], key: Callable[[Address], _Place]) -> None:
+    def __init__(self, items: Sequence[lookup.Item], key: Callable[[Address], _Place], separator: str) -> None:
         self._key = key
+        self._separator = separator
         self._aliases: dict[_Place, _Alias] = {}  # ("", domain) is the whole domain
         for item in items:
             with item.blamed():
                 self._add(item)
-        if not self._aliases:
-            remedy = 'write Aliases({"sales@example.org": "ann@example.org"})'
-            raise ConfigError("Aliases() has no aliases", remedy=remedy)
-        self._resolved: dict[_Place, tuple[Address, ...]] = {}
+        self._resolved: dict[_Place, tuple[_Target, ...]] = {}
         found: _Found = {}
         # A cycle goes through an address that is written, or through whole domains alone, whatever the local part.
         for at, alias in self._aliases.items():
             with alias.item.blamed():
                 targets = self._follow(Address(at[0] or "\0", at[1]), (), found)
             if at[0]:
-                self._resolved[at] = targets
+                self._resolved[at] = tuple(_Target(each.local, each.domain) for each in targets)
 
-    def _add(self, item: Item) -> None:
+    def _add(self, item: lookup.Item) -> None:
         line = _LINE.fullmatch(item.text)
         if line is None:
             raise _no_alias(item.text)
@@ -149,20 +152,28 @@ class _Book:
         at = self._key(Address(left.local or "", left.domain))
         if at in self._aliases:
             raise ConfigError(f"Aliases: {written} is there twice", remedy="put all targets into one of them")
-        targets = tuple(dict.fromkeys(map(_target, _split(line[2].strip(), item.text))))
+        targets = _targets(line[2].strip(), item.text)
         self._aliases[at] = _Alias(written, targets, item)
 
     # Questions.
 
-    def exact(self, address: Address) -> tuple[Address, ...] | None:
-        """The targets of an address that is written."""
-        return self._resolved.get(self._key(address))
+    def find(self, address: Address) -> tuple[_Target, ...] | None:
+        return next((held for held, _ in self.steps(address) if held is not None), None)
 
-    def wild(self, address: Address) -> tuple[Address, ...] | None:
-        """The targets of an address whose domain is written. What is routed is nobody's local part."""
-        if ("", address.domain) not in self._aliases or place.is_routed(address):
+    def steps(self, address: Address) -> Iterator[tuple[tuple[_Target, ...] | None, str | None]]:
+        for form in place.forms(address, self._separator):
+            local, domain = at = self._key(form)
+            yield self._resolved.get(at), str(Address(local, domain))
+        if not place.is_routed(address):  # what is routed is nobody's local part
+            yield self._wild(address), f"@{address.domain}" if address.domain else None
+
+    def _wild(self, address: Address) -> tuple[_Target, ...] | None:
+        if ("", address.domain) not in self._aliases:
             return None
-        return self._follow(address, (), {})
+        return tuple(_Target(each.local, each.domain) for each in self._follow(address, (), {}))
+
+    def __len__(self) -> int:
+        return len(self._aliases)
 
     # Resolution.
 
@@ -183,10 +194,17 @@ class _Book:
             for target in alias.targets:
                 ends.update(dict.fromkeys(self._follow(target.of(address), (*way, alias), found)))
             if len(ends) > EXPANSION:
-                remedy = f"leave at most {EXPANSION}; for more, use a program that keeps mailing lists"
-                raise ConfigError(f"Aliases: {alias.written} has {len(ends)} targets", remedy=remedy)
+                raise _too_many(alias.written, len(ends))
             found[address] = tuple(ends)
         return found[address]
+
+
+def _targets(text: str, line: str = "") -> tuple[_Target, ...]:
+    """The targets as they are written. line -- all of it, for the error. ConfigError."""
+    found = tuple(dict.fromkeys(map(_target, _split(text, line or text))))
+    if len(found) > EXPANSION:
+        raise _too_many(line or text, len(found))
+    return found
 
 
 def _split(text: str, line: str) -> Iterator[str]:
@@ -207,10 +225,15 @@ def _no_alias(text: str) -> ConfigError:
     return ConfigError(f"Aliases: {text!r} is no alias", remedy=remedy)
 
 
+def _too_many(written: str, count: int) -> ConfigError:
+    remedy = f"leave at most {EXPANSION}; for more, use a program that keeps mailing lists"
+    return ConfigError(f"Aliases: {written[:80]} has {count} targets", remedy=remedy)
+
+
 def _target(text: str) -> _Target:
     """An address, bare postmaster, or "@domain"."""
     if text.startswith("@"):
-        return _Target(None, place.domain(text[1:], "Aliases"))
+        return _Target(None, domain(text[1:], "Aliases"))
     address = option.address(text, name="Aliases")
     if not address.postmaster:
         address = place.mailbox(text, "Aliases")

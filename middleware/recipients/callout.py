@@ -12,8 +12,10 @@ import anyio
 from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
+from mailstack.services import lookup
 from mailstack.services.client import Client, Disconnected, Refused, Timeouts, Unsupported, dial
 from mailstack.services.client.pool import Pool
+from mailstack.services.lookup.given import Given
 from mailstack.services.transport import Address as SocketAddress
 from mailstack.services.transport import RawStream
 from mailstack.session.session import Session
@@ -23,7 +25,6 @@ from mailstack.wire.command import Mail, Rcpt
 from mailstack.wire.reply import Reply
 
 from . import place
-from .listing import File, Listing, given
 
 __all__ = ["Callout"]
 
@@ -55,7 +56,7 @@ class Callout:
     def __init__(
         self,
         server: str,
-        *domains: str | File,
+        *domains: Given,
         lmtp: bool = False,
         sender: str = "",
         positive: str | float = "4h",
@@ -68,7 +69,8 @@ class Callout:
         self._server = option.socket_address(server, name="Callout", port=25)
         if self._server.port == 0:
             raise ConfigError(f"Callout: {server!r} has port 0", remedy="write the port where the server listens")
-        self._domains = Listing(given(domains), lambda items: place.DomainSet(items, "Callout"))
+        remedy = 'write Callout("192.0.2.25", "example.org")'
+        self._domains = lookup.domains(*domains, name="Callout", remedy=remedy)
         self._lmtp = option.boolean(lmtp, name="Callout(lmtp)")
         self._sender = option.address(sender, name="Callout(sender)") if sender else Address.NULL
         self._positive = option.duration(positive, name="Callout(positive)")
@@ -90,13 +92,13 @@ class Callout:
     async def lifespan(self, server: Any, call_next: LiveOn) -> None:
         self._host = server
         self._asking.clear()
-        async with self._pool.running():
+        async with self._domains.opened(), self._pool.running():
             await call_next()
 
     @hookimpl
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
         address = recipient.address
-        if address.domain not in self._domains.current or place.is_routed(address):
+        if place.is_routed(address) or await self._domains.find(address.domain) is None:
             return None
         reply = None if place.is_role(address) else await self._verdict(session, address)
         if reply is None:

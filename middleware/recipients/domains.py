@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from mailstack import option
-from mailstack.contract.hookspec import hookimpl
-from mailstack.session.transaction import Recipient
+from types import MethodType
 
-from .listing import File, Listing, given
-from .place import DomainSet, is_routed
+from mailstack import option
+from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
+from mailstack.session.transaction import Recipient
+from mailstack.wire.address import Address
+
+from .place import is_routed
 
 __all__ = ["Domains"]
 
@@ -15,7 +19,7 @@ __all__ = ["Domains"]
 class Domains:
     """Vouch for every address at these domains.
 
-    domains -- "example.org", ".example.org" (all below it) or "[192.0.2.1]", and `file(path)` of such.
+    domains -- "example.org", ".example.org" (all below it) or "[192.0.2.1]", and lookups of such.
     routed -- vouch for local parts with "%", "!" or "@" too: where no server behind this one takes them for routes.
 
     ConfigError for anything else.
@@ -24,12 +28,31 @@ class Domains:
     name = "recipients"
     rehearsable = True
 
-    def __init__(self, *domains: str | File, routed: bool = False) -> None:
-        self._domains = Listing(given(domains), lambda items: DomainSet(items, "Domains"))
+    def __init__(self, *domains: Given, routed: bool = False) -> None:
+        self._domains = lookup.domains(*domains, name="Domains", remedy='write Domains("example.org", …)')
+        self._find_now = self._domains.find_now
         self._routed = option.boolean(routed, name="Domains(routed)")
+        if self._domains.waits:
+            self.rcpt = MethodType(_rcpt, self)  # type: ignore[method-assign]
+
+    @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        async with self._domains.opened():
+            await call_next()
 
     @hookimpl
     def rcpt(self, recipient: Recipient) -> None:
         address = recipient.address
-        if address.domain in self._domains.current and (self._routed or not is_routed(address)):
+        if self._find_now(address.domain) is not None and self._takes(address):
             recipient.accept()
+
+    def _takes(self, address: Address) -> bool:
+        return self._routed or not is_routed(address)
+
+
+@hookimpl
+async def _rcpt(self: Domains, recipient: Recipient) -> None:
+    """Where a lookup waits."""
+    address = recipient.address
+    if self._takes(address) and await self._domains.find(address.domain) is not None:
+        recipient.accept()

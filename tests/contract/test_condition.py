@@ -2,20 +2,35 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mailstack import Address, CallNext, ConfigError, Recipient, Reply, Session, Stack, Unless, When, hookimpl, known
-from mailstack.contract import predicate
+from mailstack import (
+    Address,
+    CallNext,
+    ConfigError,
+    Recipient,
+    Reply,
+    Session,
+    Stack,
+    Unless,
+    When,
+    hookimpl,
+    known,
+    lookup,
+    predicate,
+)
 from mailstack.contract.chain import Step
 from mailstack.contract.pipeline import build
-from mailstack.contract.predicate import (
+from mailstack.predicate import (
     Predicate,
     as_predicate,
     authenticated,
     client_in,
+    client_named,
     listener,
     recipient_in,
     secure,
@@ -513,7 +528,27 @@ def test_sender_in_is_false_outside_a_transaction() -> None:
     assert not sender_in("example.org", "")(new_session())
 
 
-@pytest.mark.parametrize("wrong", ["a@", "@example.org", "exa mple.org", "a b@example.org"])
+def test_the_lists_of_predicates_may_be_lookups_that_answer_at_once(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("postmaster@\n@example.net\n")
+    asks = sender_in(lookup.File(tmp_path / "list"), lookup.Regexps("/x+@example\\.org/"))
+    assert str(asks) == f"sender_in({tmp_path}/list, Regexps)"
+    wanted = {"postmaster@example.org": True, "a@example.net": True, "xx@example.org": True, "a@example.org": False}
+    assert {address: asks(from_sender(address)) for address in wanted} == wanted
+    assert not client_in(lookup.Not("192.0.2.0/24"))(new_session("192.0.2.1"))
+    assert client_in(lookup.Not("192.0.2.0/24"))(new_session("192.0.3.1"))
+
+
+@pytest.mark.parametrize("make", [client_in, client_named, sender_in, recipient_in])
+def test_a_lookup_that_waits_is_a_mistake_in_a_predicate(make: Any) -> None:
+    async def ask(key: str) -> None: ...
+
+    for waits in (lookup.Function(ask), lookup.Not(lookup.Function(ask)), lookup.HTTPFile("https://list.example/")):
+        with pytest.raises(ConfigError, match=f"{make.__name__} takes lists and files") as raised:
+            make(waits)
+        assert "lookup.File" in raised.value.remedy
+
+
+@pytest.mark.parametrize("wrong", ["a@b@", "@a@example.org", "exa mple.org", "a b@example.org"])
 def test_addresses_that_make_no_sense_are_refused(wrong: str) -> None:
     for make in (sender_in, recipient_in):
         with pytest.raises(ConfigError, match=make.__name__):

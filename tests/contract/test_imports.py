@@ -24,6 +24,7 @@ FLOORS = {
     "config": 4,
     "installed": 4,
     "plugins": 4,
+    "predicate": 3,
     "remedy": 4,
     "source": 4,
     "testing": 4,

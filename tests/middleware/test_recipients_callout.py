@@ -299,7 +299,7 @@ async def test_a_rehearsal_asks_too_and_sends_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
-        (("192.0.2.1",), {}, "no domains"),
+        (("192.0.2.1",), {}, "nothing in it"),
         (("192.0.2.1:0", "example.org"), {}, "port 0"),
         (("", "example.org"), {}, "Callout"),
         (("192.0.2.1", "user@example.org"), {}, "not a domain"),

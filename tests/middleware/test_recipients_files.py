@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mailstack import ConfigError
-from mailstack.middleware.recipients import Addresses, Aliases, Domains, Users, file
+from mailstack.middleware.recipients import Addresses, Aliases, Domains, Users
+from mailstack.services.lookup import File
 from mailstack.testing import Dialog
 
 Write = Callable[[str], Any]
@@ -30,7 +31,7 @@ def write(path: Path) -> Write:
         path.write_text(text, encoding="utf-8")
         second = next(seconds)
         os.utime(path, (second, second))
-        return file(path, every=0)
+        return File(path, every=0)
 
     return write
 
@@ -82,7 +83,7 @@ async def test_a_broken_file_leaves_the_list_as_it_was_and_is_told_once(
     change(path, broken)
     with caplog.at_level(logging.ERROR, "mailstack"):
         assert await codes(entry, "x@one.example", "x@two.example", "x@one.example") == [250, 550, 250]
-    assert len([record for record in caplog.records if "list not read again" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if record.getMessage().startswith("lookup")]) == 1
     write("two.example\n")
     assert await codes(entry, "x@one.example", "x@two.example") == [550, 250]
 
@@ -97,7 +98,7 @@ async def test_a_file_that_is_being_written_is_left_alone(path: Path, write: Wri
 
 async def test_a_file_is_not_looked_at_more_often_than_it_shall(path: Path, write: Write) -> None:
     write("one.example\n")
-    entry = Domains(file(path, every="1h"))
+    entry = Domains(File(path, every="1h"))
     write("two.example\n")
     assert await codes(entry, "x@one.example") == [250]
 
@@ -105,7 +106,7 @@ async def test_a_file_is_not_looked_at_more_often_than_it_shall(path: Path, writ
 async def test_files_and_text_stand_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("\ufeffa.example\r\n.B.example\r\n")
     (tmp_path / "b").write_text("bücher.example")
-    entry = Domains("x.example", file(tmp_path / "a"), file(str(tmp_path / "b")))
+    entry = Domains("x.example", File(tmp_path / "a"), File(str(tmp_path / "b")))
     asked = ("1@x.example", "2@a.example", "3@sub.b.example", "4@xn--bcher-kva.example", "5@b.example")
     assert await codes(entry, *asked) == [250, 250, 250, 250, 550]
 
@@ -128,13 +129,13 @@ def test_a_mistake_is_told_with_its_line(kind: str, line: str, path: Path) -> No
     make, good = MAKE[kind]
     path.write_text(f"# one\n\n{good.format('one')}\n{line}\n")
     with pytest.raises(ConfigError) as raised:
-        make(file(path))
+        make(File(path))
     assert (raised.value.file, raised.value.line) == (str(path), 4)
     assert raised.value.remedy
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing cannot be read: No such file"):
-        Domains(file(tmp_path / "nothing"))
+        Domains(File(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="every"):
-        file(tmp_path, every="often")
+        File(tmp_path, every="often")

@@ -99,7 +99,7 @@ class AddressTable(Generic[T]):
             unlike(self._addresses, ("", ""), value, NULL)
 
     def _address(self, text: str) -> Address:
-        if text == NULL:
+        if text == NULL and not self._whole:
             return Address.NULL
         address = option.address(text, name=self._name)
         if self._whole and not address.domain:
@@ -111,6 +111,10 @@ class AddressTable(Generic[T]):
 
     def _key(self, address: Address) -> tuple[str, str]:
         return (address.local if self._case else address.local.lower()), address.domain
+
+    def exact(self, address: Address) -> T | None:
+        """The value of this address as it is written."""
+        return self._addresses.get(self._key(address))
 
     def find(self, address: Address) -> T | None:
         found = self._addresses.get(self._key(address))

@@ -105,6 +105,13 @@ class Door(Generic[S, T]):
         """Whether there is more than the table."""
         return bool(self._asked or self._negated)
 
+    def at_once(self) -> Door[S, T]:
+        """Itself, for who can neither wait nor open anything: ConfigError when one of its sources wants that."""
+        if self.waits or not self.ready:
+            remedy = "put what is asked into a file, lookup.File(…)"
+            raise ConfigError(f"{self._name} takes lists and files, and no lookup that waits", remedy=remedy)
+        return self
+
     def _find_listed(self, subject: S) -> T | None:
         return self._listing.current.find(subject)
 

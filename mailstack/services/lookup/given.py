@@ -49,7 +49,7 @@ def sort(given: Iterable[object], name: str) -> Sorted:
     asked: list[Source] = []
     negated: list[Not] = []
     for each in _flat(given):
-        if isinstance(each, Listed):
+        if isinstance(each, Item | Listed):
             listed.append(each)
         elif isinstance(each, Not):
             negated.append(each)
@@ -68,7 +68,7 @@ def _flat(given: Iterable[object]) -> Iterator[object]:
     for each in given:
         if isinstance(each, First):
             yield from _flat(each.sources)
-        elif isinstance(each, list | tuple):
+        elif isinstance(each, list | tuple) and not isinstance(each, Item):
             yield from _flat(each)
         else:
             yield each
