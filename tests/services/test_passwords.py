@@ -334,7 +334,9 @@ def test_what_can_be_judged_of_a_user() -> None:
     assert Account("a", (of_clear("x"),)).mechanisms == {"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"}
 
 
-async def test_a_thousand_guesses_at_once_are_few_threads_a_bounded_queue_and_454() -> None:
+async def test_a_thousand_guesses_at_once_are_few_threads_a_bounded_queue_and_454(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     gate, running, most = threading.Event(), 0, 0
     lock = threading.Lock()
 
@@ -365,6 +367,7 @@ async def test_a_thousand_guesses_at_once_are_few_threads_a_bounded_queue_and_45
     assert len(replies) == 1000
     assert most <= limit
     assert threads.line().inside == 0
+    assert caplog.text.count("too many passwords to compare") == 1
 
 
 async def test_a_full_queue_refuses_known_and_unknown_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,25 +35,30 @@ class Busy(Exception):
 class _Line:
     """Who is compared, and who waits for that. It counts by itself: a limiter counts only who has begun to wait."""
 
-    __slots__ = ("inside", "limiter")
+    __slots__ = ("inside", "limiter", "told")
 
     def __init__(self) -> None:
         self.limiter = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
         self.inside = 0
+        self.told = False
 
-    @property
     def is_full(self) -> bool:
-        return self.inside >= WAITING + self.limiter.total_tokens
+        """Once for each time that it fills, the log says so."""
+        full = self.inside >= WAITING + self.limiter.total_tokens
+        if full and not self.told:
+            self.told = True
+            log.warning("too many passwords to compare", waiting=WAITING)
+        return full
 
     async def run(self, work: Callable[[], bool]) -> bool:
-        if self.is_full:
-            log.warning("too many passwords to compare", waiting=WAITING)
+        if self.is_full():
             raise Busy(f"{WAITING} comparisons of passwords wait already")
         self.inside += 1
         try:
             return await to_thread.run_sync(work, limiter=self.limiter)
         finally:
             self.inside -= 1
+            self.told = self.told and self.inside > 0
 
 
 _line: RunVar[_Line] = RunVar("comparisons of passwords")
@@ -84,4 +89,4 @@ async def _matches(stored: Stored, password: str) -> bool:
 
 def is_full() -> bool:
     """Whether `matches` would be Busy."""
-    return line().is_full
+    return line().is_full()
