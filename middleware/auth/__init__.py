@@ -41,7 +41,8 @@ Wrong passwords
     4 s, at most `longest`, one attempt at a time, however many connections there are. After ten failures of whatever
     logins so do the attempts of that address at logins that have never succeeded from there. No account is ever closed,
     and nobody elsewhere is slowed. What is not judged in time is 421. After `failures` in one session that is 421 too.
-    They are forgotten after `forget`, those of a login also when it succeeds. They lie in `store`.
+    They are forgotten after `forget`, those of a login also when it succeeds. They lie in `store`; while that cannot be
+    asked, AUTH is 454. `Limits(envelope=…)` must leave time for two of the longest waits.
 
     The log has a line for each, which fail2ban can read: docs/auth.md.
 

@@ -280,6 +280,41 @@ def test_one_hash_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted == [4096] * 3
 
 
+class Wrong:
+    """Puts secrets to the client that its mechanism cannot judge."""
+
+    mechanisms = ("CRAM-MD5", "SCRAM-SHA-256")
+
+    def __init__(self, *secrets: ScramKeys) -> None:
+        self.secrets = secrets
+
+    @hookimpl
+    async def auth(self, credentials: Credentials) -> Reply | None:
+        assert isinstance(credentials, Challenge)
+        return Reply(235 if [await credentials.matches(secret) for secret in self.secrets] else 535)
+
+
+async def test_a_secret_of_another_kind_is_its_provider_s_fault() -> None:
+    other, endless = make_keys("SHA-1", "x", b"salt", 1), make_keys("SHA-256", "x", b"s" * 65, 1)
+    for keys in (other, endless):
+        async with Dialog(open_auth(), Wrong(keys)) as smtp:
+            await begin(smtp)
+            assert await smtp.say(f"AUTH SCRAM-SHA-256 {b64('n,,n=ann,r=abc')}") == 454
+            assert await smtp.say("AUTH CRAM-MD5") == 334
+            assert await smtp.say(b64(f"ann {'0' * 32}")) == 454
+            assert len([each for each in smtp.evidence if each.outcome == "fault"]) == 2
+
+
+async def test_cram_md5_knows_nobody_who_has_keys_alone() -> None:
+    async with Dialog(open_auth(), Users(ann=make_keys("SHA-256", "right", b"salt", 1))) as smtp:
+        await begin(smtp)
+        challenge = unb64((await smtp.say("AUTH CRAM-MD5")).text)
+        assert await smtp.say(b64(f"ann {cram_md5.digest('right', challenge.encode())}")) == 535
+        for words in ("", "ann", f"ann {'0' * 31}", f"ann {'G' * 32}", f" {'0' * 32}", b"\xff " + b"0" * 32):
+            await smtp.say("AUTH CRAM-MD5")
+            assert await smtp.say(b64(words)) == 501
+
+
 # Tokens.
 
 

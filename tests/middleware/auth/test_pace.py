@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from mailstack import Limits, Reply, Stack, hookimpl
 from mailstack.middleware.auth import pace
-from mailstack.services.store import Memory
+from mailstack.services.store import Memory, SQLite, Store, StoreError
 from mailstack.session.credentials import PASSWORD, Credentials, Password
 from mailstack.testing import Conversation, Dialog
 from tests.middleware.auth.users import Users, b64, begin, open_auth, plain
@@ -30,7 +31,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def stack(store: Memory | None = None, provider: object | None = None, **options: Any) -> Stack:
+def stack(store: Store | None = None, provider: object | None = None, **options: Any) -> Stack:
     given = {"delay": "1s", "failures": 1000, "store": store, **options}
     return Stack(open_auth(**given), provider or Users({f"u{n}": "right" for n in range(30)}, ann="right"))
 
@@ -190,6 +191,58 @@ async def test_who_finds_no_place_in_time_is_sent_away_and_not_judged(slept: lis
         assert store.held == 0
 
 
+async def test_of_one_network_only_some_may_wait_and_others_do_not_notice(slept: list[float]) -> None:
+    opens = Event()
+    gate = Gate()
+    dialog = Dialog(stack(provider=gate))
+    async with dialog as smtp:
+        await attempt(smtp)
+        gate.opens = opens
+        codes: list[int] = []
+
+        async def guess(one: Conversation) -> None:
+            codes.append(await attempt(one))
+
+        async with create_task_group() as group:
+            for each in await dialog.several(pace.WAITING + 10):
+                group.start_soon(guess, each)
+            while len(codes) < 9:
+                await checkpoint()
+            opens.set()
+            gate.opens = None
+            assert await attempt(await dialog.connect("198.51.100.1"), password="right") == 235
+        assert codes.count(421) >= 9
+
+
+class Failing(Memory):
+    """A store that breaks."""
+
+    broken = ""
+
+    async def add(self, key: str, amount: int, ttl: float) -> int:
+        if self.broken == "all" or (self.broken == "writing" and amount):
+            raise StoreError("the disk is full")
+        return await super().add(key, amount, ttl)
+
+    async def put(self, key: str, value: bytes, ttl: float, *, soon: bool = False) -> None:
+        if self.broken:
+            raise StoreError("the disk is full")
+        await super().put(key, value, ttl, soon=soon)
+
+
+async def test_without_its_store_nobody_is_judged_and_what_was_judged_stays(slept: list[float]) -> None:
+    store = Failing()
+    users = Users(ann="right")
+    async with Dialog(stack(store, users)) as smtp:
+        store.broken = "all"
+        assert await attempt(smtp, password="right") == 454
+        assert users.asked == []
+        store.broken = "writing"
+        assert await attempt(smtp) == 535
+        assert await attempt(smtp, password="right") == 235
+        assert store.held == 0
+
+
 @pytest.mark.parametrize("end", ["*", "hang up"])
 async def test_an_exchange_that_is_not_finished_gives_its_place_back(end: str, slept: list[float]) -> None:
     store = Memory()
@@ -215,10 +268,16 @@ async def test_an_exchange_without_a_judgement_is_no_failure(slept: list[float])
         assert slept == []
 
 
-async def test_servers_that_share_a_store_share_what_they_know(slept: list[float]) -> None:
-    store = Memory()
+@pytest.mark.parametrize("kind", ["memory", "file"])
+async def test_servers_that_share_a_store_share_what_they_know(kind: str, tmp_path: Path, slept: list[float]) -> None:
+    store = Memory() if kind == "memory" else SQLite(tmp_path / "auth.db")
+    for _ in range(3):
+        async with Dialog(stack(store)) as smtp:
+            await attempt(smtp)
+    assert slept == [1, 2]
     async with Dialog(stack(store)) as smtp:
-        await attempt(smtp)
+        assert await attempt(smtp, password="right") == 235
+        assert slept == [1, 2, 4]
     async with Dialog(stack(store)) as smtp:
-        await attempt(smtp)
-    assert slept == [1]
+        assert await attempt(smtp) == 535
+        assert slept == [1, 2, 4]
