@@ -36,12 +36,13 @@ _BECAUSE = 1000  # characters of what an entry noted, in the log line of its ref
 class Dialog:
     """The commands of one connection."""
 
-    __slots__ = ("_connected", "_restarted", "answering", "connection", "queued", "reception")
+    __slots__ = ("_connected", "_dropped", "_restarted", "answering", "connection", "queued", "reception")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.reception: Reception | None = None
         self._connected = False
+        self._dropped = ""  # the transaction that was dropped last
         self._restarted = False
         self.answering = False  # whether `command` is asked
         self.queued: list[tuple[Message, Reply]] | None = None
@@ -286,6 +287,7 @@ class Dialog:
         if transaction is not None:
             self.connection.house.pipeline.tell_reset(session, transaction, why)
             session.transaction = None
+            self._dropped = transaction.id
             transaction.clean_up()
 
     def _remember_queued(self, message: Message, reply: Reply) -> None:
@@ -357,6 +359,7 @@ class Dialog:
             return
         session = self.connection.session
         transaction = session.transaction
+        about = transaction.id if transaction else self._dropped  # a refusal of MAIL has dropped it
         log.info(
             "refused",
             session=session.id,
@@ -366,7 +369,7 @@ class Dialog:
             by=by,
             reply=str(reply),
             sender=str(transaction.sender) if transaction else None,
-            because="; ".join(session.evidence.notes(by, transaction.id if transaction else ""))[:_BECAUSE] or None,
+            because="; ".join(session.evidence.notes(by, about))[:_BECAUSE] or None,
         )
 
 

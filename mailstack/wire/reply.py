@@ -184,3 +184,7 @@ def _pieces(line: str) -> Iterator[str]:
         yield line[: cut if cut > 0 else _WIDTH]
         line = line[cut + 1 :] if cut > 0 else line[_WIDTH:]
     yield line
+
+
+# What is said of a mailbox that does not exist. Whoever must not be told another reason hears the same.
+NO_SUCH_MAILBOX: Final = Reply(550, "no such mailbox here", status="5.1.1")

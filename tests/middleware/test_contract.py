@@ -18,6 +18,10 @@ from mailstack.middleware import (
     authldap,
     authpam,
     authsql,
+    badhelo,
+    badpair,
+    badrecipient,
+    badsender,
     bogusbounce,
     checkpassword,
     connectiontime,
@@ -51,6 +55,10 @@ from mailstack.testing.contract import CONTRACT_CHECKS, Check
 from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
+    "badhelo": lambda: badhelo.BadHelo("friend"),
+    "badpair": lambda: badpair.BadPair({"a@example.org": "b@example.org"}),
+    "badrecipient": lambda: badrecipient.BadRecipient("b@example.org"),
+    "badsender": lambda: badsender.BadSender("a@example.org"),
     "bogusbounce": lambda: bogusbounce.BogusBounce(),
     "fcrdns": lambda: fcrdns.FCrDNS(require="confirmed"),
     "greylist": lambda: greylist.Greylist(store=Memory()),
