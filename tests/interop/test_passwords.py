@@ -41,13 +41,13 @@ def test_dovecot_and_we_read_each_other(program: Program) -> None:
     known = set(output(*doveadm, "-l").split())
     wanted = "PLAIN CLEARTEXT SHA SHA1 SSHA SHA256 SSHA256 SHA512 SSHA512 SMD5 PLAIN-MD5 LDAP-MD5 MD5 MD5-CRYPT "
     wanted += "SHA256-CRYPT SHA512-CRYPT BLF-CRYPT ARGON2I ARGON2ID PBKDF2 CRYPT DES-CRYPT SCRAM-SHA-1 SCRAM-SHA-256"
-    assert len(known & set(wanted.split())) > 20
-    for scheme in known & set(wanted.split()):
-        for suffix in ("", ".b64", ".hex"):
-            text = output(*doveadm, "-s", f"{scheme}{suffix}", "-p", PASSWORD)
-            stored = passwords.read(text, weak=True)
-            assert stored.matches(PASSWORD), text
-            assert not stored.matches("wrong")
+    schemes = sorted(known & set(wanted.split()))
+    assert len(schemes) > 20
+    for scheme in (*schemes, "SSHA.hex", "SHA512.hex", "CRYPT.b64", "BLF-CRYPT.hex", "PLAIN.b64", "SCRAM-SHA-1.hex"):
+        text = output(*doveadm, "-s", scheme, "-p", PASSWORD)
+        stored = passwords.read(text, weak=True)
+        assert stored.matches(PASSWORD), text
+        assert not stored.matches("wrong")
     for scheme in MAKES:
         text = passwords.make(scheme, PASSWORD)
         assert "(verified)" in output(*doveadm, "-t", text, "-p", PASSWORD), text
