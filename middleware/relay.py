@@ -25,11 +25,16 @@ looking for an open one, or is misconfigured; neither is worth many answers. Pla
 
 from __future__ import annotations
 
-from typing import Final
+from ipaddress import IPv4Network, IPv6Network
+from types import MethodType
+from typing import Final, cast
 
 from mailstack import option
-from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError, Network
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
+from mailstack.services.lookup.networks import NetworkTable
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.session.transaction import Recipient
@@ -44,51 +49,79 @@ _ENOUGH: Final = Reply(421, "too many attempts to relay", status="4.7.0", close=
 class Relay:
     """Vouch for every recipient of clients that may relay.
 
-    networks -- "192.0.2.0/24", "2001:db8::/32", one address. norelay -- one or several holes in them.
+    networks -- "192.0.2.0/24", "2001:db8::/32", one address, and lookups of them. norelay -- holes in them, likewise.
     only -- whether nobody else may use this server: 550 5.7.1 at RCPT.
     authenticated -- whether a client with an identity may relay from anywhere.
 
-    ConfigError for what is no network, for a hole outside of the networks, and when nobody could relay.
+    ConfigError for what is no network, for a hole outside of the networks, and when nobody could relay. A lookup that
+    cannot say is 451.
     """
 
     rehearsable = True
 
     def __init__(
         self,
-        *networks: str | Network,
-        norelay: str | Network | tuple[str | Network, ...] | list[str | Network] = (),
+        *networks: Given | Network,
+        norelay: Given | Network = (),
         only: bool = False,
         authenticated: bool = True,
     ) -> None:
-        self._networks = option.networks(*networks, name="Relay")
-        self._holes = option.networks(norelay, name="Relay(norelay)")
         self._only = option.boolean(only, name="Relay(only)")
         self._authenticated = option.boolean(authenticated, name="Relay(authenticated)")
-        if not self._networks and not self._authenticated:
-            raise ConfigError("Relay() lets nobody relay", remedy='write Relay("192.0.2.0/24"), or authenticated=True')
-        for hole in self._holes:
-            if not any(_within(hole, network) for network in self._networks):
+        remedy = "" if self._authenticated else 'write Relay("192.0.2.0/24"), or authenticated=True'
+        self._networks = lookup.networks(*networks, name="Relay", remedy=remedy)
+        self._holes = lookup.networks(norelay, name="Relay(norelay)")
+        if self._networks.fixed and self._holes.fixed:
+            self._check_holes()
+        if self._networks.waits or self._holes.waits:
+            self.rcpt = MethodType(_rcpt, self)  # type: ignore[method-assign]
+
+    def _check_holes(self) -> None:
+        networks = [*cast("NetworkTable[str]", self._networks.table)]
+        for hole in cast("NetworkTable[str]", self._holes.table):
+            if not any(_within(hole, network) for network in networks):
                 raise ConfigError(f"Relay(norelay): {hole} is in none of the networks", remedy="leave it out")
 
     @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        async with self._networks.opened(), self._holes.opened():
+            await call_next()
+
+    @hookimpl
     def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
-        if self.allows(session):
+        return self._judge(recipient, self.allows_now(session))
+
+    def _judge(self, recipient: Recipient, allowed: bool) -> Reply | None:
+        if allowed:
             recipient.accept()
             return None
         return _DENIED if self._only else None
 
-    def allows(self, session: Session) -> bool:
+    def allows_now(self, session: Session) -> bool:
+        """Whether the client may relay; where no lookup waits."""
+        if self._authenticated and session.user is not None:
+            return True
+        ip = session.client.ip
+        return ip is not None and self._networks.find_now(ip) is not None and self._holes.find_now(ip) is None
+
+    async def allows(self, session: Session) -> bool:
         """Whether the client may relay."""
         if self._authenticated and session.user is not None:
             return True
         ip = session.client.ip
-        if ip is None or not any(ip in network for network in self._networks):
-            return False
-        return not any(ip in hole for hole in self._holes)
+        return ip is not None and await self._networks.find(ip) is not None and await self._holes.find(ip) is None
+
+
+@hookimpl
+async def _rcpt(self: Relay, session: Session, recipient: Recipient) -> Reply | None:
+    """Where a lookup waits."""
+    return self._judge(recipient, await self.allows(session))
 
 
 def _within(inner: Network, outer: Network) -> bool:
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+    if isinstance(inner, IPv4Network):
+        return isinstance(outer, IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, IPv6Network) and inner.subnet_of(outer)
 
 
 class Attempts:

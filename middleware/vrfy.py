@@ -3,6 +3,7 @@
     vrfy.Vrfy()                                             # 252: send some mail, and see
     vrfy.Vrfy("refuse")                                     # 502
     vrfy.Vrfy("ask", known=["alice@example.org"])           # 250 or 550
+    vrfy.Vrfy("ask", known=lookup.File("addresses"))        # a lookup
     vrfy.Vrfy("ask", known=exists)                          # a function of the Address
 
 "cannot" says neither yes nor no (RFC 5321 §3.5.3), to VRFY and EXPN. It is what the core says to VRFY without this
@@ -11,8 +12,9 @@ for machines of your own, as in `When(predicate.client_in("192.0.2.0/24"), …)`
 addresses.
 
 With "ask" and a list, an address at a domain of the list is known or unknown, with postmaster and abuse always known;
-of any other domain it says 252. A function answers True (250), False (550) or None (252), and may be `async def`.
-What is no address, such as a bare name, is answered 252.
+of any other domain it says 252. So it says of an address that a database does not know: which domains are whose, only
+text and files tell. A lookup that cannot say is a fault, 451. A function answers True (250), False (550) or None (252),
+and may be `async def`. What is no address, such as a bare name, is answered 252.
 
 Each 550 counts as an error of the session, and `Limits(errors=…)` ends it. After `limit` questions the rest is answered
 252, so that one connection cannot read out a list by its hits either.
@@ -21,12 +23,16 @@ Each 550 counts as an error of the session, and `Limits(errors=…)` ends it. Af
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from mailstack import option
-from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
+from mailstack.services import lookup
+from mailstack.services.lookup.addresses import AddressTable
+from mailstack.services.lookup.given import Given
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.wire.address import Address, AddressError
@@ -46,7 +52,7 @@ class Vrfy:
     """Answer VRFY and EXPN.
 
     policy -- "cannot" (the default), "refuse" or "ask".
-    known -- with "ask": addresses, or a function from Address to True, False or None.
+    known -- with "ask": addresses, lookups of them, or a function from Address to True, False or None.
     limit -- with "ask": how many questions of one session are answered, 10 by default.
 
     ConfigError for anything else.
@@ -54,16 +60,24 @@ class Vrfy:
 
     rehearsable = True
 
-    def __init__(self, policy: str = "cannot", *, known: Iterable[str] | Exists = (), limit: int = 10) -> None:
+    def __init__(self, policy: str = "cannot", *, known: Given | Exists = (), limit: int = 10) -> None:
         self._policy = option.choice(policy, "cannot", "refuse", "ask", name="Vrfy(policy)")
-        self._exists = known if callable(known) else _listed(known)
+        listed = known != () and not callable(known)
+        remedy = 'write known=["user@example.org"]' if listed else ""
+        self._known = lookup.addresses(*((known,) if listed else ()), name="Vrfy(known)", remedy=remedy, whole=True)
+        self._exists: Exists = known if callable(known) else self._is_listed
         self._limit = option.integer(limit, name="Vrfy(limit)", minimum=1)
         self._asked: Key[int] = Key("vrfy.asked")
-        if (self._policy == "ask") is not bool(known):
+        if (self._policy == "ask") is (known == ()):
             raise ConfigError(
                 "Vrfy(known) and the policy “ask” go together",
                 remedy='write Vrfy("ask", known=["user@example.org"]), or neither',
             )
+
+    @hookimpl
+    async def lifespan(self, call_next: LiveOn) -> None:
+        async with self._known.opened():
+            await call_next()
 
     @hookimpl
     async def command(self, session: Session, command: Command) -> Reply | None:
@@ -90,19 +104,10 @@ class Vrfy:
             return _CANNOT
         return Reply(250, address.path, status="2.1.5") if answer else _UNKNOWN
 
-
-def _listed(addresses: Iterable[str]) -> Exists:
-    if isinstance(addresses, str):
-        addresses = [addresses]
-    listed = [option.address(each, name="Vrfy(known)") for each in addresses]
-    known = {(each.local.lower(), each.domain) for each in listed}
-    domains = {each.domain for each in listed}
-
-    def exists(address: Address) -> bool | None:
+    async def _is_listed(self, address: Address) -> bool | None:
         if address.postmaster:
             return True
-        if address.domain not in domains:
-            return None
-        return must_be_heard(address) or (address.local.lower(), address.domain) in known
-
-    return exists
+        ours = address.domain in cast("AddressTable[str]", self._known.table).homes
+        if (ours and must_be_heard(address)) or await self._known.find(address) is not None:
+            return True
+        return False if ours else None

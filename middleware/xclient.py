@@ -37,7 +37,9 @@ from typing import Any
 
 from mailstack import log
 from mailstack.contract.hookspec import hookimpl
-from mailstack.option import ConfigError, Network, networks
+from mailstack.option import Network
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
 from mailstack.session.lookup import ReverseName
 from mailstack.session.session import Peer, Session
 from mailstack.session.stash import Key
@@ -60,15 +62,15 @@ _ORIGIN: Key[Peer] = Key("xclient.origin")
 class XClient:
     """Take XCLIENT from these peers.
 
-    trusted -- networks: "127.0.0.1", "192.0.2.0/24". ConfigError for none, and for anything else.
+    trusted -- networks: "127.0.0.1", "192.0.2.0/24", and lookups of them that answer at once (lookup.File). ConfigError
+        for none, and for anything else.
     """
 
     rehearsable = True
 
-    def __init__(self, *trusted: str | Network) -> None:
-        self._trusted = networks(*trusted, name="XClient")
-        if not self._trusted:
-            raise ConfigError("XClient() trusts nobody", remedy='write XClient("127.0.0.1")')
+    def __init__(self, *trusted: Given | Network) -> None:
+        remedy = 'write XClient("127.0.0.1")'
+        self._trusted = lookup.networks(*trusted, name="XClient", remedy=remedy).at_once()
 
     @hookimpl
     def ehlo(self, session: Session, verb: str, keywords: MutableMapping[str, str]) -> None:
@@ -93,7 +95,7 @@ class XClient:
 
     def _trusts(self, session: Session) -> bool:
         ip = session.stash.get(_ORIGIN, session.client).ip
-        return ip is not None and any(ip in network for network in self._trusted)
+        return ip is not None and self._trusted.find_now(ip) is not None
 
 
 async def _restart(session: Session, given: Mapping[str, Any]) -> Reply:

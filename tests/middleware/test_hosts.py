@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mailstack import ConfigError, Observe, Postpone
+from mailstack import ConfigError, Observe, Postpone, lookup
 from mailstack.middleware import hosts
+from mailstack.services.lookup import File, listing
 from mailstack.testing import Dialog, Vouch
 from tests.server.test_starttls import Tls
 
@@ -77,7 +74,7 @@ async def test_a_file_has_verdicts_and_texts(file: Callable[[str], str]) -> None
         "198.51.100.0/24  defer\n"
         "2001:db8::/32 deny\n"
     )
-    plugin = hosts.Hosts(file=path, deny="203.0.113.0/24", reply="no")
+    plugin = hosts.Hosts(File(path), deny="203.0.113.0/24", reply="no")
     assert await said(plugin, "192.0.2.1", "198.51.100.1", "203.0.113.1") == [
         (554, "your network sends spam"),
         (421, "no"),
@@ -95,31 +92,31 @@ async def test_a_file_has_verdicts_and_texts(file: Callable[[str], str]) -> None
         ("192.0.2.0/24 DENY", "write allow, deny or defer"),
         ("192.0.2.0/24 allow because", "allow has no text"),
         ("192.0.2.0/24 deny grüß \x07 gott", "cannot be said in a reply"),
-        ("10.0.0.0/8 allow", "two verdicts"),
+        ("10.0.0.0/8 allow", "twice, with different values"),
     ],
 )
 def test_a_line_that_is_wrong_stops_the_start(file: Callable[[str], str], line: str, words: str) -> None:
     path = file(f"10.0.0.0/8 deny\n# comment\n{line}\n")
     with pytest.raises(ConfigError, match=words) as raised:
-        hosts.Hosts(file=path)
+        hosts.Hosts(File(path))
     assert str(raised.value).startswith(f"{path}:3: ")
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        hosts.Hosts(file=tmp_path / "absent")
+        hosts.Hosts(File(tmp_path / "absent"))
     (tmp_path / "latin").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        hosts.Drop(file=tmp_path / "latin")
+        hosts.Drop(File(tmp_path / "latin"))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "knows no networks"),
-        ({"deny": "example.org"}, r"Hosts\(deny\)"),
+        ({}, "nothing in it"),
+        ({"deny": "example.org"}, "Hosts: 'example.org' is not a network"),
         ({"deny": "10.0.0.0/8", "default": "perhaps"}, "is no verdict"),
-        ({"deny": "10.0.0.0/8", "allow": ["10.0.0.0/8"]}, "two verdicts"),
+        ({"deny": "10.0.0.0/8", "allow": ["10.0.0.0/8"]}, "twice, with different values"),
         ({"deny": "10.0.0.0/8", "reply": "a\r\n250 b"}, "cannot be said in a reply"),
     ],
 )
@@ -128,47 +125,61 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str) -> None
         hosts.Hosts(**options)
 
 
-async def test_a_file_that_changes_is_read_anew(file: Callable[[str], str]) -> None:
-    plugin = hosts.Hosts(file=file("192.0.2.0/24 deny\n"))
+async def test_a_file_that_changes_is_read_anew(file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "STILL", 0.0)
+    plugin = hosts.Hosts(File(file("192.0.2.0/24 deny\n"), every=0))
     dialog = Dialog(plugin, client="192.0.2.1")
     async with dialog as smtp:
         assert await smtp.banner() == 554
         file("192.0.3.0/24 deny # a line more\n")
-        await plugin.lists.look_again()
         assert await (await dialog.connect()).banner() == 220
         assert await (await dialog.connect("192.0.3.1")).banner() == 554
 
 
-async def test_the_server_looks_by_itself(file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "_LOOK", 0.01)
-    plugin = hosts.Hosts(file=file("192.0.2.0/24 deny\n"))
-    dialog = Dialog(plugin, client="192.0.2.1")
-    async with dialog as smtp:
-        assert await smtp.banner() == 554
-        file("192.0.3.0/24 deny # a line more\n")
-        while await (await dialog.connect()).banner() == 554:
-            pass
+async def test_a_list_may_have_one_verdict_for_all_of_it(file: Callable[[str], str]) -> None:
+    plugin = hosts.Hosts(deny=File(file("192.0.2.0/24 because\n198.51.100.0/24\n")), allow=lookup.Inline("192.0.2.7"))
+    assert await said(plugin, "192.0.2.1", "198.51.100.1") == [
+        (554, "because"),
+        (554, "you are not allowed to send mail here"),
+    ]
+    assert await codes(plugin, "192.0.2.7", "203.0.113.1") == [220, 220]
+    with pytest.raises(ConfigError, match="two verdicts") as raised:
+        hosts.Hosts(deny=File(file("# no\n192.0.2.0/24 allow\n")))
+    assert raised.value.line == 2
+    with pytest.raises(ConfigError, match="allow has no text"):
+        hosts.Hosts(allow=File(file("192.0.2.0/24 deny\n")))
 
 
-async def test_a_file_that_has_become_bad_changes_nothing(
-    file: Callable[[str], str], caplog: pytest.LogCaptureFixture
-) -> None:
-    path = file("192.0.2.0/24 deny\n")
-    plugin = hosts.Hosts(file=path)
-    dialog = Dialog(plugin, client="192.0.2.1")
+@pytest.mark.parametrize("waits", [False, True])
+async def test_lookups_are_asked_for_the_address_and_the_networks_around_it(waits: bool) -> None:
+    verdicts = {"192.0.2.0/24": "deny see why", "192.0.2.7": "allow"}
+    denied = {"2001:db8::/32": "", "198.51.100.1": ""}
+    plugin = hosts.Hosts(answering(verdicts, waits), deny=answering(denied, waits), allow="2001:db8:1::/48")
+    clients = {"192.0.2.1": 554, "192.0.2.7": 220, "2001:db8::1": 554, "2001:db8:1::1": 220, "198.51.100.1": 554}
+    assert await codes(plugin, *clients) == [*clients.values()]
+    assert (await said(plugin, "192.0.2.1"))[0] == (554, "see why")
+    drop = hosts.Drop(deny=answering(denied, waits))
+    dialog = Dialog(drop, client="198.51.100.1")
     async with dialog as smtp:
-        assert await smtp.banner() == 554
-        file("192.0.2.0/24 deny\nnonsense\n")
-        await plugin.lists.look_again()
-        await plugin.lists.look_again()
-        assert await (await dialog.connect()).banner() == 554
-        assert caplog.text.count(f"{path}:2: ") == 1
-        os.remove(path)
-        await plugin.lists.look_again()
-        assert await (await dialog.connect()).banner() == 554
-        file("192.0.2.0/25 allow\n")
-        await plugin.lists.look_again()
-        assert await (await dialog.connect()).banner() == 220
+        await smtp.closed()
+        assert await (await dialog.connect("192.0.2.1")).banner() == 220
+
+
+async def test_a_lookup_that_cannot_say_is_a_fault() -> None:
+    async def dead(key: str) -> str:
+        raise ConnectionRefusedError
+
+    assert await codes(hosts.Hosts(deny=lookup.Function(dead)), "192.0.2.1") == [421]
+    assert await codes(hosts.Hosts(answering({"192.0.2.1": "maybe"}, True)), "192.0.2.1") == [421]
+
+
+def answering(table: dict[str, str], waits: bool) -> lookup.Function:
+    """What a database answers, at once or not."""
+
+    async def ask(key: str) -> str | None:
+        return table.get(key)
+
+    return lookup.Function(ask if waits else table.get)
 
 
 async def test_dropped_means_not_a_word() -> None:
@@ -196,35 +207,3 @@ async def test_it_can_be_tried() -> None:
     async with Dialog(Observe(hosts.Hosts(deny="192.0.2.0/24")), client="192.0.2.1") as smtp:
         assert await smtp.banner() == 220
         assert [finding.outcome for finding in smtp.evidence] == ["would have refused"]
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 255), st.integers(0, 8), st.sampled_from(["allow", "deny"])), max_size=30),
-    st.integers(0, 255),
-)
-def test_a_lookup_finds_what_a_search_through_all_would(rules: list[tuple[int, int, Any]], last: int) -> None:
-    table = hosts._Table()
-    written: dict[Any, str] = {}
-    for octet, length, verdict in rules:
-        network = ip_network(f"192.0.2.{octet}/{24 + length}", strict=False)
-        if network not in written:
-            written[network] = verdict
-            table.add(network, hosts._Rule(verdict, None))
-    address = ip_address(f"192.0.2.{last}")
-    around = [network for network in written if address in network]
-    found = table.find(address)
-    if not around:
-        assert found is None
-    else:
-        assert found is not None
-        assert found.verdict == written[max(around, key=lambda network: network.prefixlen)]
-
-
-def test_a_hundred_thousand_networks_are_as_quick_as_a_few() -> None:
-    """Steps are counted, not seconds: one for each length of prefix."""
-    table = hosts._Table()
-    for number in range(100_000):
-        table.add(ip_network((number << 8, 24)), hosts._Rule("deny", None))
-    assert len(table._by_length[4]) == 1
-    assert table.find(ip_address("0.1.0.9")) is not None
-    assert table.find(ip_address("2001:db8::1")) is None

@@ -108,7 +108,7 @@ def test_an_identity_may_relay_from_anywhere(entry: relay.Relay, user: str | Non
 
 
 def test_a_unix_socket_is_in_no_network() -> None:
-    assert not relay.Relay("0.0.0.0/0", "::/0").allows(make_session("", port=None))
+    assert not relay.Relay("0.0.0.0/0", "::/0").allows_now(make_session("", port=None))
 
 
 async def test_what_is_only_observed_relays_for_nobody() -> None:
@@ -118,7 +118,7 @@ async def test_what_is_only_observed_relays_for_nobody() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
-        ((), {"authenticated": False}, "lets nobody relay"),
+        ((), {"authenticated": False}, "nothing in it"),
         (("192.0.2",), {}, "is not a network"),
         (("192.0.2.1/24",), {}, "bits set behind its prefix"),
         (("192.0.2.0/24",), {"norelay": "198.51.100.1"}, "in none of the networks"),

@@ -49,13 +49,15 @@ class Found(Protocol[S, T_co]):
 class Door(Generic[S, T]):
     """given -- text, lists, mappings, sources. make -- the table of the items. parse -- makes values of sources.
 
+    waits -- see above. ready -- whether nobody has to open it. fixed -- whether all was written in the configuration.
+
     name -- the option, as its user knows it. remedy -- what to write when nothing is there at all; without it, nothing
     is a list too. A file that was emptied keeps its last items then.
 
     ConfigError.
     """
 
-    __slots__ = ("_asked", "_listing", "_make", "_name", "_negated", "_parse", "find_now", "ready", "waits")
+    __slots__ = ("_asked", "_listing", "_make", "_name", "_negated", "_parse", "find_now", "fixed", "ready", "waits")
 
     def __init__(
         self,
@@ -78,8 +80,9 @@ class Door(Generic[S, T]):
         self.find_now: Callable[[S], T | None] = self._find_listed
         if self._asked or self._negated:
             self.find_now = self._find_now
-        elif not any(not isinstance(each, Item) for each in sorted.listed):
-            self.find_now = self._listing.current.find  # it never changes
+        elif self._listing.fixed:
+            self.find_now = self._listing.current.find
+        self.fixed = self._listing.fixed and not self._asked and not self._negated
 
     def _checked(
         self, make: Callable[[Sequence[Item]], Found[S, T]], remedy: str, sorted: Sorted
@@ -99,11 +102,6 @@ class Door(Generic[S, T]):
     def table(self) -> Found[S, T]:
         """What is held in memory, as it is now."""
         return self._listing.current
-
-    @property
-    def asks(self) -> bool:
-        """Whether there is more than the table."""
-        return bool(self._asked or self._negated)
 
     def at_once(self) -> Door[S, T]:
         """Itself, for who can neither wait nor open anything: ConfigError when one of its sources wants that."""

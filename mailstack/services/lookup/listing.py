@@ -63,6 +63,11 @@ class Listing(Generic[T]):
         self._look_at = time.monotonic() + self._every if marks else math.inf
 
     @property
+    def fixed(self) -> bool:
+        """Whether it depends on no file, and stays as it is."""
+        return self._look_at == math.inf
+
+    @property
     def current(self) -> T:
         """The newest one that was sound."""
         if time.monotonic() >= self._look_at:
