@@ -168,8 +168,9 @@ def _no_hook(plugin: object, name: str) -> tuple[str, str]:
 
 def _check_marks(plugin: object, name: str, origin: Origin) -> None:
     """A method that has a hook's name and no mark would be ignored without a word."""
+    there = frozenset(dir(plugin))
     for hook in HOOKS:
-        function = inspect.getattr_static(plugin, hook, None)
+        function = inspect.getattr_static(plugin, hook, None) if hook in there else None
         if inspect.isroutine(function) and not is_marked(function):
             where = Origin(*_place(function)) if inspect.isfunction(function) else origin
             raise _error(
@@ -219,7 +220,7 @@ def _check_parameter(name: str, hook: str, parameter: inspect.Parameter, place: 
 def _check_annotations(name: str, hook: str, function: Callable[..., Any], place: Origin) -> None:
     """Where an implementation says a type, it must be the contract's."""
     try:
-        theirs = typing.get_type_hints(function)
+        theirs = _hints(getattr(function, "__func__", function))
     except Exception:  # a name that exists for type checkers only
         return
     ours = _spec_hints(hook)
@@ -243,6 +244,11 @@ def _check_return(name: str, hook: str, annotation: object, place: Origin) -> No
             f"{name}.{hook} is annotated to return {_words(annotation)}",
             "a phase returns Reply | None, a life or a notice None",
         )
+
+
+@functools.lru_cache(maxsize=512)
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(function)
 
 
 @functools.cache
