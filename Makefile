@@ -7,12 +7,14 @@ PYTHON ?= python3
 SERVER ?= conf/quickstart.py
 BIN := .venv/bin
 
-# Which tests: make test TESTS="tests/wire -k reply". SLOW=1 runs the slow ones too. COVERAGE=1 measures all of it, and
-# fails when less than 95 % of the core was seen, branches counted. JOBS: processes at a time, 0 for none but pytest's own.
+# Which tests: make test TESTS="tests/wire -k reply". SLOW=1 runs the slow ones too, and those with programs of others
+# (so does TESTS=tests/interop). COVERAGE=1 measures all of it, and fails when less than 95 % of the core was seen,
+# branches counted. JOBS: processes at a time, 0 for none but pytest's own.
 TESTS ?=
 SLOW ?=
 COVERAGE ?=
 JOBS ?= $(if $(TESTS),0,auto)
+QUICK := not slow$(if $(findstring interop,$(TESTS)),, and not interop)
 BENCH ?=
 # Examples of each property test in `make fuzz`, and how long each fuzzer runs after them
 EXAMPLES ?= 20000
@@ -30,8 +32,8 @@ ifeq ($(SERVER),conf/quickstart.py)
 endif
 	$(BIN)/mailstack serve --as-root $(SERVER)
 
-test: .venv/.installed ## the tests (TESTS="tests/wire -k reply", SLOW=1 for the slow ones too, COVERAGE=1 to measure)
-	$(BIN)/python -m pytest -q -n $(JOBS) $(if $(SLOW),,-m "not slow") $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
+test: .venv/.installed ## the quick tests (TESTS="tests/wire -k reply", SLOW=1 for all of them, COVERAGE=1 to measure)
+	$(BIN)/python -m pytest -q -n $(JOBS) $(if $(SLOW),,-m "$(QUICK)") $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
 ifdef COVERAGE
 	$(BIN)/coverage report --skip-covered --show-missing
 	$(BIN)/coverage report --include="mailstack/*" --format=total --fail-under=95
