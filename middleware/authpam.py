@@ -4,8 +4,9 @@
 
     Stack(auth.Auth(), authpam.PAM("smtp"), …)
 
-`service` is the file in /etc/pam.d that says how; without one PAM takes /etc/pam.d/other. A password has to be right
-(`auth`) and the account usable (`account`: not expired, not locked):
+`service` is the file in /etc/pam.d that says how. Without one PAM takes /etc/pam.d/other, which may let in more than
+was meant: the log warns at start. A password has to be right (`auth`) and the account usable (`account`: not expired,
+not locked):
 
     auth     required  pam_unix.so
     account  required  pam_unix.so
@@ -39,10 +40,11 @@ Needs `pip install "mailstack[pam]"`: python-pam, and libpam.
 
 from __future__ import annotations
 
+import os
 from ctypes import c_char_p
 from typing import Any, Final
 
-from mailstack import extra, option
+from mailstack import extra, log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services.elsewhere import GOOD, WRONG, Elsewhere, Trouble
@@ -66,6 +68,7 @@ _NOT_HIM: Final = frozenset(
 _DISALLOW_NULL_AUTHTOK: Final = 1
 _SILENT: Final = 0x8000
 _RHOST: Final = 4
+_FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/local/etc/pam.d")
 
 
 class PAM:
@@ -94,6 +97,8 @@ class PAM:
 
     @hookimpl
     async def lifespan(self, call_next: LiveOn) -> None:
+        if not _is_there(self._service):
+            log.warning("no such PAM service", who="authpam", service=self._service, then="PAM takes /etc/pam.d/other")
         self._workers = workers = Workers(self._threads, timeout=self._elsewhere.timeout)
         try:
             await call_next()
@@ -134,3 +139,7 @@ class PAM:
         talk.pam_acct_mgmt = lambda handle, flags: check(handle, flags | _DISALLOW_NULL_AUTHTOK | _SILENT)
         talk.authenticate(login.user, login.password, service=self._service, resetcreds=False)
         return talk.code, str(talk.reason)
+
+
+def _is_there(service: str) -> bool:
+    return any(os.path.exists(f"{folder}/{service}") for folder in _FOLDERS)
