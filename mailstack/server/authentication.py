@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from .. import log
 from ..contract.chain import Claim
+from ..contract.fault import judge
 from ..session.credentials import Credentials, Password
 from ..session.hangup import Aborted
 from ..wire.reply import Reply
@@ -20,6 +21,7 @@ from ..wire.server import NEED_DATA, Refused
 from . import answers
 
 if TYPE_CHECKING:
+    from ..session.session import Session
     from .connection import Connection
 
 # Octets of a challenge: what fits, in base64, into one line of a reply.
@@ -81,7 +83,7 @@ async def authenticate(connection: Connection, mechanism: str, credentials: Cred
                 reply = await reply  # type: ignore[misc]
         by, session.answered_by = session.answered_by, asking
         if reply is answers.NOBODY_KNOWS:
-            await credentials.decoy()
+            reply = await _pretended(session, credentials)
     finally:
         session.watch = watch
         if watch is not None:
@@ -104,6 +106,16 @@ async def authenticate(connection: Connection, mechanism: str, credentials: Cred
         reply=str(reply),
     )
     return reply
+
+
+async def _pretended(session: Session, credentials: Credentials) -> Reply:
+    """Nobody knew the user. What judging would have cost is spent, and what could have gone wrong may do so."""
+    try:
+        await credentials.decoy()
+    except Exception as error:
+        judge(session, "decoy", "auth", error, "defer", 0.0)
+        return _TROUBLE
+    return answers.NOBODY_KNOWS
 
 
 def _is_name(text: str) -> bool:

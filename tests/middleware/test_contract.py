@@ -29,6 +29,7 @@ from mailstack.middleware import (
     dnswl,
     earlytalker,
     fcrdns,
+    geo,
     greylist,
     helo,
     hosts,
@@ -36,6 +37,7 @@ from mailstack.middleware import (
     lenient,
     limits,
     noop,
+    p0f,
     proxy,
     recipients,
     relay,
@@ -52,9 +54,12 @@ from mailstack.middleware import (
 )
 from mailstack.services.store import Memory
 from mailstack.testing.contract import CONTRACT_CHECKS, Check
+from tests.middleware.world import world
 from tests.tls import authority_pem, pem
 
 MAKE: dict[str, Callable[[], object]] = {
+    "geo": lambda: geo.Geo(world()),
+    "p0f": lambda: p0f.P0f("/nobody/is/there", fields=True),
     "badhelo": lambda: badhelo.BadHelo("friend"),
     "badpair": lambda: badpair.BadPair({"a@example.org": "b@example.org"}),
     "badrecipient": lambda: badrecipient.BadRecipient("b@example.org"),

@@ -93,6 +93,17 @@ async def test_the_next_provider_is_asked_for_who_is_unknown_and_one_decoy_is_en
         assert first.asked == second.asked == ["eve", "bob"]
 
 
+async def test_work_that_is_pretended_and_fails_is_454_as_for_a_user() -> None:
+    class Fails(Users):
+        async def _decoy(self) -> None:
+            raise OSError("the database is gone")
+
+    async with Dialog(Plain(), Fails()) as smtp:
+        await smtp.banner()
+        await smtp.say("AUTH PLAIN")
+        assert await smtp.say(line("bob wrong")) == 454
+
+
 @pytest.mark.parametrize("given", [Reply(451, "database at 10.0.0.1 is down"), Reply(454, "out of order")])
 async def test_trouble_is_454_and_tells_nothing(given: Reply) -> None:
     async with Dialog(Plain(), Users(ann=given)) as smtp:
