@@ -3,6 +3,7 @@
     server = load("conf/mx.py")                  # a file; its module-level name `server`
     server = load("conf/mx.py:submission")       # another name in it
     server = load("package.module:server")       # an importable module
+    users = load_lookup("conf/mx.py:users")      # a lookup in one of them
 
 A configuration is a Python file. It runs as a module of its own with its folder first on sys.path meanwhile. Whatever
 goes wrong is a `ConfigError` with the innermost line of the configuration that led there, and what to do about it.
@@ -20,9 +21,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from .option import ConfigError
 from .server.server import Server
+from .services.lookup import Source
 from .source import blaming, run
 
 
@@ -31,14 +34,31 @@ def load(source: str) -> Server:
 
     source -- "conf/mx.py", "conf/mx.py:name", "package.module:name"; the name is `server` unless given.
     """
-    place, name = _split(source)
-    module = _from_file(place) if _is_path(place) else _from_module(place)
-    return _server(module, place, name)
+    found: Server = _load(source, Server, "server", "write server = Server(Stack(…), …)")
+    return found
 
 
-def _split(source: str) -> tuple[str, str]:
+def load_lookup(source: str) -> Source:
+    """A lookup that has a name in a Python file: "conf/mx.py:users", "package.module:users"."""
+    found: Source = _load(source, Source, "lookup", f"give it a name in {source.partition(':')[0]}, at the left margin")
+    return found
+
+
+def names_python(source: str) -> bool:
+    """Whether the text is a name in a Python file or module, as above."""
     place, colon, name = source.rpartition(":")
-    return (place, name) if colon and name.isidentifier() else (source, "server")
+    return bool(colon) and name.isidentifier() and (_is_path(place) or _is_dotted(place))
+
+
+def _load(source: str, kind: type, name: str, instead: str) -> Any:
+    place, name = _split(source, name)
+    module = _from_file(place) if _is_path(place) else _from_module(place)
+    return _named(module, place, name, kind, instead)
+
+
+def _split(source: str, default: str) -> tuple[str, str]:
+    place, colon, name = source.rpartition(":")
+    return (place, name) if colon and name.isidentifier() else (source, default)
 
 
 def _is_path(place: str) -> bool:
@@ -63,9 +83,13 @@ def _first_on_path(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
 def _from_module(name: str) -> ModuleType:
     """Import it, with the current folder first on sys.path, as `python -m` does."""
-    if not all(part.isidentifier() for part in name.split(".")):
+    if not _is_dotted(name):
         remedy = 'write "conf/mx.py", "conf/mx.py:name" or "package.module:name"'
         raise ConfigError(f"{name!r} is neither a file nor a module", remedy=remedy)
     with _first_on_path(os.getcwd()):
@@ -79,17 +103,17 @@ def _from_module(name: str) -> ModuleType:
             return importlib.import_module(name)
 
 
-def _server(module: ModuleType, place: str, name: str) -> Server:
-    """The Server of that name."""
+def _named(module: ModuleType, place: str, name: str, kind: type, instead: str) -> Any:
+    """What has that name, and is of that kind."""
     file = module.__file__ or place
     found = getattr(module, name, None)
-    if isinstance(found, Server):
+    if isinstance(found, kind):
         return found
-    others = [each for each, value in vars(module).items() if isinstance(value, Server)]
-    instead = f'name it: "{place}:{others[0]}"' if others else "write server = Server(Stack(…), …)"
+    others = [each for each, value in vars(module).items() if isinstance(value, kind)]
+    instead = f'name it: "{place}:{others[0]}"' if others else instead
     if found is None:
         raise ConfigError(f"it has no `{name}`", remedy=instead, file=file)
-    problem = f"`{name}` is {_a(type(found).__name__)}, not a Server"
+    problem = f"`{name}` is {_a(type(found).__name__)}, not a {kind.__name__}"
     raise ConfigError(problem, remedy=instead, file=file, line=_assigned(file, name))
 
 

@@ -31,10 +31,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import MethodType
 from typing import Literal
 
 from mailstack import log
+from mailstack.contract.bind import bind, hold_open
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
@@ -142,6 +142,7 @@ class _Source:
 
     def __init__(self, source: lookup.Source, verdict: Verdict) -> None:
         self.opened = source.opened
+        self.ready = getattr(source, "ready", False)
         self._source = source
         self._verdict = verdict
         if isinstance(source, lookup.Table):
@@ -175,20 +176,15 @@ class Hosts:
         reply: str = "",
     ) -> None:
         self.lists = _Lists("Hosts", verdicts, allow, deny, default, reply)
+        hold_open(self, self.lists.networks)
         if self.lists.networks.waits:
-            self.connect = MethodType(_connect, self)  # type: ignore[method-assign]
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self.lists.networks.opened():
-            await call_next()
+            bind(self, connect=_connect)
 
     @hookimpl
     def connect(self, session: Session) -> Reply | None:
         return self.lists.verdict_now(session).reply
 
 
-@hookimpl
 async def _connect(self: Hosts, session: Session) -> Reply | None:
     """Where a lookup waits."""
     return (await self.lists.verdict(session)).reply
@@ -210,11 +206,7 @@ class Drop:
         default: Verdict = "allow",
     ) -> None:
         self.lists = _Lists("Drop", verdicts, allow, deny, default, "")
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self.lists.networks.opened():
-            await call_next()
+        hold_open(self, self.lists.networks)
 
     @hookimpl
     async def session(self, session: Session, call_next: LiveOn) -> None:

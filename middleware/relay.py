@@ -26,11 +26,11 @@ looking for an open one, or is misconfigured; neither is worth many answers. Pla
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
-from types import MethodType
 from typing import Final, cast
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import bind, hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.option import ConfigError, Network
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
@@ -73,19 +73,15 @@ class Relay:
         self._holes = lookup.networks(norelay, name="Relay(norelay)")
         if self._networks.fixed and self._holes.fixed:
             self._check_holes()
+        hold_open(self, self._networks, self._holes)
         if self._networks.waits or self._holes.waits:
-            self.rcpt = MethodType(_rcpt, self)  # type: ignore[method-assign]
+            bind(self, rcpt=_rcpt)
 
     def _check_holes(self) -> None:
         networks = [*cast("NetworkTable[str]", self._networks.table)]
         for hole in cast("NetworkTable[str]", self._holes.table):
             if not any(_within(hole, network) for network in networks):
                 raise ConfigError(f"Relay(norelay): {hole} is in none of the networks", remedy="leave it out")
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._networks.opened(), self._holes.opened():
-            await call_next()
 
     @hookimpl
     def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
@@ -112,7 +108,6 @@ class Relay:
         return ip is not None and await self._networks.find(ip) is not None and await self._holes.find(ip) is None
 
 
-@hookimpl
 async def _rcpt(self: Relay, session: Session, recipient: Recipient) -> Reply | None:
     """Where a lookup waits."""
     return self._judge(recipient, await self.allows(session))

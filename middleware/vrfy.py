@@ -27,7 +27,8 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services import lookup
@@ -65,6 +66,7 @@ class Vrfy:
         listed = known != () and not callable(known)
         remedy = 'write known=["user@example.org"]' if listed else ""
         self._known = lookup.addresses(*((known,) if listed else ()), name="Vrfy(known)", remedy=remedy, whole=True)
+        hold_open(self, self._known)
         self._exists: Exists = known if callable(known) else self._is_listed
         self._limit = option.integer(limit, name="Vrfy(limit)", minimum=1)
         self._asked: Key[int] = Key("vrfy.asked")
@@ -73,11 +75,6 @@ class Vrfy:
                 "Vrfy(known) and the policy “ask” go together",
                 remedy='write Vrfy("ask", known=["user@example.org"]), or neither',
             )
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._known.opened():
-            await call_next()
 
     @hookimpl
     async def command(self, session: Session, command: Command) -> Reply | None:

@@ -13,6 +13,7 @@ from .certs import certs
 from .check import check
 from .commands import Commands
 from .hooks import hooks
+from .lookup import lookup
 from .new import new
 from .password import password
 from .plugins import plugins
@@ -33,5 +34,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, simulate, send, certs, password, hooks, plugins, new):
+for command in (serve, check, simulate, send, certs, password, lookup, hooks, plugins, new):
     main.add_command(command)

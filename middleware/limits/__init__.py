@@ -21,7 +21,7 @@
 | `Sessions` | sessions at once: in all, per address, per network | 421 4.7.0, 421 4.3.2 in all |
 | `Rate` | connections, messages and recipients in a time, by address, network, login or domain | 421 4.7.0, 450 4.7.1 |
 | `Recipients` | recipients of one message, RCPT commands of one session | 452 4.5.3 |
-| `Size` | octets of a message | 552 5.3.4 |
+| `Size` | octets of a message, of one recipient's messages | 552 5.3.4, 552 5.2.3 |
 | `Tarpit` | the pace of a client that makes errors; refusals of either kind | (waits), 421 4.7.0 |
 | `Deadlines` | what `Server(limits=…)` says of idle time, session time, the pace of a body and errors, for some | 421 |
 | `Stress` | the same, while the server is nearly full | 421 |

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import nullcontext
-from types import MethodType
 from typing import cast
 
 from anyio import to_thread
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import bind, hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.addresses import AddressTable
@@ -97,13 +96,9 @@ class Addresses:
             case=self._terms.case,
             whole=True,
         )
+        hold_open(self, self._known)
         if self._known.waits:
-            self.rcpt = MethodType(_rcpt, self)  # type: ignore[method-assign]
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._known.opened():
-            await call_next()
+            bind(self, rcpt=_rcpt)
 
     @hookimpl
     def rcpt(self, recipient: Recipient) -> Reply | None:
@@ -119,7 +114,6 @@ class Addresses:
         return cast("AddressTable[str]", self._known.table)
 
 
-@hookimpl
 async def _rcpt(self: Addresses, recipient: Recipient) -> Reply | None:
     """Where a lookup waits."""
     table = self._table
@@ -170,6 +164,7 @@ class Users:
         else:
             remedy = 'write known=["ann", "bob"]'
             self._names = lookup.Door([known], self._made, str, name="Users(known)", remedy=remedy)
+        hold_open(self, self._domains, *([self._names] if self._names is not None else []))
 
     def _made(self, items: Sequence[lookup.Item]) -> _Names:
         names: WordTable[str] = WordTable(self._terms.case)
@@ -178,11 +173,6 @@ class Users:
                 name = option.address(f"{item.text}@localhost", name="Users(known)").local
                 names.words[names.key(name)] = ""
         return _Names(names)
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._domains.opened(), nullcontext() if self._names is None else self._names.opened():
-            await call_next()
 
     @hookimpl
     async def rcpt(self, recipient: Recipient) -> Reply | None:

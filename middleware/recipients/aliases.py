@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from mailstack import option
-from mailstack.contract.hookspec import CallNext, LiveOn, hookimpl
+from mailstack.contract.bind import hold_open
+from mailstack.contract.hookspec import CallNext, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.domains import domain
@@ -59,14 +60,10 @@ class Aliases:
             name="Aliases",
             remedy='write Aliases({"sales@example.org": "ann@example.org"})',
         )
+        hold_open(self, self._known)
 
     def _key(self, address: Address) -> _Place:
         return (address.local if self._case else address.local.lower()), address.domain
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._known.opened():
-            await call_next()
 
     @hookimpl
     async def rcpt(self, recipient: Recipient, call_next: CallNext) -> Reply:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import MethodType
-
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import bind, hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
 from mailstack.session.transaction import Recipient
@@ -32,13 +31,9 @@ class Domains:
         self._domains = lookup.domains(*domains, name="Domains", remedy='write Domains("example.org", …)')
         self._find_now = self._domains.find_now
         self._routed = option.boolean(routed, name="Domains(routed)")
+        hold_open(self, self._domains)
         if self._domains.waits:
-            self.rcpt = MethodType(_rcpt, self)  # type: ignore[method-assign]
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._domains.opened():
-            await call_next()
+            bind(self, rcpt=_rcpt)
 
     @hookimpl
     def rcpt(self, recipient: Recipient) -> None:
@@ -50,7 +45,6 @@ class Domains:
         return self._routed or not is_routed(address)
 
 
-@hookimpl
 async def _rcpt(self: Domains, recipient: Recipient) -> None:
     """Where a lookup waits."""
     address = recipient.address

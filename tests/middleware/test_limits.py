@@ -13,7 +13,20 @@ import anyio
 import pytest
 from anyio import sleep_forever
 
-from mailstack import ConfigError, Limit, Limits, Observe, Reply, Server, Session, Stack, Unless, hookimpl, predicate
+from mailstack import (
+    ConfigError,
+    Limit,
+    Limits,
+    Observe,
+    Reply,
+    Server,
+    Session,
+    Stack,
+    Unless,
+    hookimpl,
+    lookup,
+    predicate,
+)
 from mailstack.contract.hookspec import PHASES, LiveOn
 from mailstack.middleware import limits
 from mailstack.services.memory import MemoryStream, memory_stream_pair
@@ -615,7 +628,39 @@ async def test_a_message_has_a_size() -> None:
         assert await smtp.say("HELO client.example.org") == 250
 
 
-@pytest.mark.parametrize("make", [lambda: limits.Recipients(), lambda: limits.Recipients(0), lambda: limits.Size("x")])
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_recipient_may_have_a_size_of_its_own(waits: bool) -> None:
+    sizes = {"example.org": "1k", "ann@example.org": "2k", "big@": "100k", "bad@example.net": "many"}
+
+    async def ask(key: str) -> str | None:
+        return sizes.get(key)
+
+    own = lookup.Function(ask) if waits else {key: size for key, size in sizes.items() if size != "many"}
+    message = b"Subject: large\r\n\r\n" + b"x\r\n" * 500
+    async with Dialog(limits.Size("3k", recipients=own), Vouch()) as smtp:
+        assert "SIZE 3072" in (await smtp.say("EHLO client.example.org")).lines
+        assert await smtp.say("MAIL FROM:<a@example.org> SIZE=2000") == 250
+        answer = await smtp.say("RCPT TO:<bob@example.org>")
+        assert (answer.code, answer.status) == (552, "5.2.3")
+        for fine in ("ann@example.org", "x@other.example"):
+            assert await smtp.say(f"RCPT TO:<{fine}>") == 250
+        if waits:  # what makes no sense is nobody's word
+            assert await smtp.say("RCPT TO:<bad@example.net>") == 451
+        await smtp.say("RSET")
+        answer = await smtp.message("a@example.org", ["bob@example.org"], message)
+        assert (answer.code, answer.status) == (552, "5.2.3")
+        assert await smtp.message("a@example.org", ["ann@example.org"], message) == 250
+        assert await smtp.message("a@example.org", ["ann@example.org", "bob@example.org"], message) == 451
+        assert await smtp.message("a@example.org", ["ann@example.org", "x@other.example"], message) == 250
+    async with Dialog(limits.Size(recipients=own), Vouch(), lmtp=True) as smtp:
+        assert await smtp.message("a@example.org", ["big@example.org"], message) == 250
+    with pytest.raises(ConfigError, match=r"Size\(recipients\)"):
+        limits.Size(recipients={"example.org": "many"})
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: limits.Recipients(), lambda: limits.Recipients(0), lambda: limits.Size("x"), lambda: limits.Size()]
+)
 def test_counts_that_make_no_sense(make: Callable[[], object]) -> None:
     with pytest.raises(ConfigError):
         make()

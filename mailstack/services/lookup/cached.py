@@ -66,6 +66,7 @@ class Cached:
         if isinstance(source, Not):
             raise ConfigError("Cached(Not(…)) cannot be asked for parents", remedy="write Not(Cached(…))")
         self._source = as_source(source, "Cached")
+        self.ready = getattr(self._source, "ready", False)
         self._ttl = option.duration(ttl, name="Cached(ttl)")
         self._negative = option.duration(negative, name="Cached(negative)")
         self._keep = option.duration(keep, name="Cached(keep)")

@@ -26,6 +26,8 @@ Value = str | bool | int | float | None
 class Function:
     """function -- of the key. A plain one makes a table. ConfigError for what takes no key."""
 
+    ready = True
+
     def __init__(self, function: Callable[[str], Value | Awaitable[Value]]) -> None:
         if not callable(function):
             raise ConfigError(f"Function: {function!r} is no function", remedy="name a function of one text, the key")
@@ -36,8 +38,7 @@ class Function:
         except ValueError:  # built in, without a signature
             pass
         self._function = function
-        self.ready = not _is_async(function)
-        if self.ready:
+        if not _is_async(function):
             self.find_now = self._find_now
 
     def opened(self) -> AbstractAsyncContextManager[None]:
