@@ -42,14 +42,12 @@ Needs `pip install "mailstack[ldap]"`: python-ldap, which is built from source (
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services.elsewhere import GOOD, WRONG, Elsewhere, Trouble
 from mailstack.services.ldap import SCOPES, Directory, Scope, placeholders
-from mailstack.services.lookup.source import Unavailable
 from mailstack.session.credentials import PASSWORD, Credentials, Password
 from mailstack.session.session import Session
 from mailstack.wire.reply import Reply
@@ -163,11 +161,8 @@ class LDAP:
         return values[0].decode("utf-8", "replace")
 
     def _pretend(self, login: Password) -> None:
-        async def bind() -> None:
-            with suppress(Unavailable):
-                await self._directory.binds(self._decoy, login.password)
-
-        login.pretend(bind)
+        """When the directory is down by then it is 454, as for somebody who exists."""
+        login.pretend(lambda: self._directory.binds(self._decoy, login.password))
 
 
 _NOTHING = ("1.1",)  # RFC 4511 §4.5.1.8: no attributes
