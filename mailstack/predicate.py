@@ -69,7 +69,7 @@ def client_named(*names: Given) -> Predicate:
         name = session.client_name
         return name is not None and find.find_now(name) is not None
 
-    return Predicate(ask, f"client_named({_words(names)})", "ehlo")
+    return Predicate(ask, f"client_named({_words(names)})", "ehlo", named=True)
 
 
 def sender_in(*addresses: Given) -> Predicate:

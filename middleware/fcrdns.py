@@ -4,9 +4,9 @@
     fcrdns.FCrDNS(require="name")             # refuses who has no name
     fcrdns.FCrDNS(require="confirmed", temporary=True)
 
-The server looks for the name while the banner is on its way (`Server(reverse_dns=…)`); this entry reads what came of
-it. A mail server that is meant to be one has a name; many clients of spam have none, or that of a home line. Not every
-good one has a confirmed name: `require="confirmed"` belongs into a Score.
+The server looks for the name from the connection on (`Server(reverse_dns=…)`), RCPT waits for it, and this entry reads
+what came of it. A mail server that is meant to be one has a name; many clients of spam have none, or that of a home
+line. Not every good one has a confirmed name: `require="confirmed"` belongs into a Score.
 
 Refused at RCPT, 550 5.7.25, or 450 with `temporary=True`. While the DNS gives no answer, 451 4.4.3 if anything is
 required (`trouble="pass"` lets it pass). Clients of this machine and of UNIX sockets pass, and everybody does when the
@@ -19,8 +19,10 @@ from typing import Literal
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
+from mailstack.session.lookup import ReverseName
 from mailstack.session.message import Message
 from mailstack.session.session import Session
+from mailstack.session.stash import Key
 from mailstack.wire.reply import Reply
 
 __all__ = ["FCrDNS"]
@@ -57,19 +59,17 @@ class FCrDNS:
         self._replies = {each: Reply(code, _WORDS[each], status=f"{kind}.7.25") for each in refused}
         if option.choice(trouble, "defer", "pass", name="FCrDNS(trouble)") == "defer" and refused:
             self._replies["temperror"] = Reply(451, _WORDS["temperror"], status="4.4.3")
+        self._told: Key[ReverseName] = Key("fcrdns.told")
         self._results = option.boolean(results, name="FCrDNS(results)")
 
     @hookimpl
-    def ehlo(self, session: Session) -> None:
-        reverse = session.client.reverse
-        if reverse.result != "none":
-            session.note(
-                "fcrdns", "ehlo", f"{session.client.host}: {reverse.name or 'no name'}, iprev={reverse.result}"
-            )
-
-    @hookimpl
     def rcpt(self, session: Session) -> Reply | None:
-        return self._replies.get(session.client.reverse.result)
+        reverse = session.client.reverse
+        if reverse.result != "none" and session.stash.get(self._told) is not reverse:
+            session.stash[self._told] = reverse
+            words = f"{session.client.host}: {reverse.name or 'no name'}, iprev={reverse.result}"
+            session.note("fcrdns", "rcpt", words)
+        return self._replies.get(reverse.result)
 
     @hookimpl
     def message(self, session: Session, message: Message) -> None:

@@ -112,8 +112,9 @@ class Helo:
             return "unknown" if "unknown" in self._rules else ""
         except Temporary:
             return ""
-        near = any(_is_near(ip, address) for address in addresses) or _is_akin(name, session.client_name)
-        return "" if near or "elsewhere" not in self._rules else "elsewhere"
+        if "elsewhere" not in self._rules or any(_is_near(ip, address) for address in addresses):
+            return ""
+        return "" if _is_akin(name, await session.named()) else "elsewhere"
 
     @hookimpl
     async def rcpt(self, session: Session) -> Reply | None:

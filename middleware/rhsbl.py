@@ -14,7 +14,7 @@ Bounces have no sender, and address literals no domain: these are not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 
 from mailstack import option
@@ -59,7 +59,8 @@ class RHSBL:
             raise ConfigError("RHSBL(which) is empty: nothing would be asked", remedy='write which=("sender",)')
         self._threshold = Threshold(threshold, temporary, name="RHSBL")
         self._levels = option.integer(levels, name="RHSBL(levels)", minimum=1, maximum=5)
-        self._of_client: Key[Later[Found]] = Key("rhsbl.client")
+        self._of_helo: Key[Later[Found]] = Key("rhsbl.helo")
+        self._of_name: Key[Later[Found]] = Key("rhsbl.ptr")
         self._of_sender: Key[Later[Found]] = Key("rhsbl.sender")
 
     @hookimpl
@@ -69,23 +70,29 @@ class RHSBL:
 
     @hookimpl
     def ehlo(self, session: Session, hostname: str) -> None:
-        names = [*self._names("helo", hostname), *self._names("ptr", session.client_name or "")]
-        if names:
-            session.stash[self._of_client] = session.start(self._lists.ask, session, "ehlo", names)
+        if "helo" in self._which:
+            session.stash[self._of_helo] = session.start(self._ask, session, domains_of(hostname, self._levels))
+        if "ptr" in self._which:
+            session.stash[self._of_name] = session.start(self._ask_for_name, session)
+
+    async def _ask(self, session: Session, names: Iterable[str]) -> Found:
+        return await self._lists.ask(session, "ehlo", names)
+
+    async def _ask_for_name(self, session: Session) -> Found:
+        """The name is on its way since the connection; EHLO does not wait for it."""
+        return await self._ask(session, domains_of(await session.named() or "", self._levels))
 
     @hookimpl
     def mail(self, session: Session, sender: Sender) -> None:
-        names = [] if sender.address.null else [*self._names("sender", sender.address.domain)]
-        if names:
+        if "sender" in self._which and not sender.address.null:
+            names = domains_of(sender.address.domain, self._levels)
             assert session.transaction is not None
             session.transaction.stash[self._of_sender] = session.start(self._lists.ask, session, "mail", names)
-
-    def _names(self, what: str, name: str) -> Iterator[str]:
-        return domains_of(name, self._levels) if what in self._which else iter(())
 
     @hookimpl
     async def rcpt(self, session: Session) -> Reply | None:
         assert session.transaction is not None
-        asked = session.stash.get(self._of_client), session.transaction.stash.get(self._of_sender)
+        stash, transaction = session.stash, session.transaction
+        asked = stash.get(self._of_name), stash.get(self._of_helo), transaction.stash.get(self._of_sender)
         answers = [await later.get() for later in asked if later is not None]
         return self._threshold.reply(Found([*chain.from_iterable(each.listings for each in answers)]))

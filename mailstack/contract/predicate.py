@@ -34,16 +34,18 @@ Ask = Callable[[Session, Any], bool]
 class Predicate:
     """A question about a session. known -- the first phase in which it can be answered.
 
-    only -- the one phase in which it can be asked, or None.
+    only -- the one phase in which it can be asked, or None. named -- whether it may look at the client's name, which is
+        then waited for at EHLO if an entry below it listens before RCPT.
     """
 
-    __slots__ = ("_ask", "known", "only", "words")
+    __slots__ = ("_ask", "known", "named", "only", "words")
 
-    def __init__(self, ask: Ask, words: str, known: str, only: str | None = None) -> None:
+    def __init__(self, ask: Ask, words: str, known: str, only: str | None = None, *, named: bool = False) -> None:
         self._ask = ask
         self.words = words
         self.known = known
         self.only = only
+        self.named = named
 
     def __call__(self, session: Session, subject: Any = None) -> bool:
         return self._ask(session, subject)
@@ -57,7 +59,7 @@ class Predicate:
         return _both(self, right, lambda s, x: self(s, x) or right(s, x), f"({self} | {right})")
 
     def __invert__(self) -> Predicate:
-        return Predicate(lambda s, x: not self(s, x), f"~{self}", self.known, self.only)
+        return Predicate(lambda s, x: not self(s, x), f"~{self}", self.known, self.only, named=self.named)
 
     def __bool__(self) -> bool:
         raise ConfigError(
@@ -72,7 +74,7 @@ class Predicate:
 
 def _both(left: Predicate, right: Predicate, ask: Ask, words: str) -> Predicate:
     later = max(left.known, right.known, key=ORDER.index)
-    return Predicate(ask, words, later, left.only or right.only)
+    return Predicate(ask, words, later, left.only or right.only, named=left.named or right.named)
 
 
 def known(phase: str) -> Callable[[Callable[..., bool]], Predicate]:
@@ -90,7 +92,8 @@ def _declared(function: Callable[..., bool], phase: str) -> Predicate:
     names = tuple(inspect.signature(function).parameters)
     words = getattr(function, "__name__", type(function).__name__)
     if names == ("session",):
-        return Predicate(lambda session, _: bool(function(session)), words, phase)
+        named = ORDER.index(phase) >= ORDER.index("ehlo")
+        return Predicate(lambda session, _: bool(function(session)), words, phase, named=named)
     if set(names) <= {"session", "recipient"} and names:
         return Predicate(
             lambda session, recipient: bool(function(**{n: session if n == "session" else recipient for n in names})),

@@ -26,7 +26,7 @@ from ..session.credentials import Credentials
 from ..session.encryption import Encryption
 from ..session.hangup import Hangup
 from ..session.later import Later
-from ..session.lookup import Lookups
+from ..session.lookup import Lookups, ReverseName
 from ..session.patience import Patience
 from ..session.session import IPNetwork, Peer, Session
 from ..session.watch import Watch
@@ -128,7 +128,7 @@ class Connection:
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
-        self.naming: Later[None] | None = None  # the look for the client's name, until somebody has waited for it
+        self.naming: Later[ReverseName] | None = None  # the look for the client's name, until it is told
         self._background: Background | None = None
 
     # The life.
@@ -533,12 +533,18 @@ class Connection:
         worth = house.names_clients and naming.worth_asking(session.client)
         self.naming = session.start(naming.find, session, house.confirms_names) if worth else None
 
-    async def wait_for_name(self) -> None:
+    async def tell_name(self) -> None:
         """From here on the client has a name, or none for good."""
-        later, self.naming = self.naming, None
+        found, self.naming = await self.name(), None
+        self.session.client.reverse = found
+
+    async def name(self) -> ReverseName:
+        """How the client is called, as soon as that is known."""
+        client, later = self.session.client, self.naming
         if later is not None:
             with suppress(RuntimeError):  # the session ends
-                await later.get()
+                return await later.get()
+        return client.reverse
 
     def _end_background(self) -> None:
         if self._background is not None:

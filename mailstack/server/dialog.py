@@ -67,8 +67,8 @@ class Dialog:
     async def hello(self, command: Hello) -> None:
         connection = self.connection
         session, house = connection.session, connection.house
-        if connection.naming is not None:
-            await connection.wait_for_name()
+        if house.names_early and connection.naming is not None:
+            await connection.tell_name()
         esmtp = command.verb != "HELO"
         keywords = Keywords(house.keywords if esmtp else {}, session.journal)
         reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
@@ -106,6 +106,8 @@ class Dialog:
         if transaction.named >= house.limits.recipients:
             self._answer("rcpt", command, answers.TOO_MANY_RECIPIENTS)
             return
+        if connection.naming is not None:
+            await connection.tell_name()
         recipient = Recipient(command.recipient, command.parameters, session.journal)
         if command.recipient.postmaster:
             recipient.accept()  # RFC 5321 §4.5.1
@@ -311,6 +313,8 @@ class Dialog:
         self.drop("disconnect")
         await self.flushed()
         if self._connected:
+            if self.connection.naming is not None and self.connection.naming.done:
+                await self.connection.tell_name()
             await self.connection.house.pipeline.tell_disconnect(self.connection.session)
 
     # Answers.

@@ -18,6 +18,7 @@ from ..session.transaction import Transaction
 from ..wire.reply import Reply
 from .answers import ENDS, command, would_be_queued
 from .limits import Limits
+from .naming import asked_for_early
 
 if TYPE_CHECKING:
     from ..services.resolver import Resolver
@@ -31,7 +32,8 @@ class House:
 
     connect, ehlo, mail … -- the compiled chain of each phase (`contract.chain.Step`).
     keywords -- what EHLO offers before middleware adds its own.
-    names_clients -- whether names are looked up for the addresses of clients; confirms_names -- and led back.
+    names_clients -- whether names are looked up for the addresses of clients; confirms_names -- and led back;
+        names_early -- and waited for at EHLO.
     patience -- the limits that a session may have of its own, as they are without.
     now -- time.monotonic() as of the sweeper's last look; good enough for limits, and free.
     load -- the part of the connections that are taken, as of the same look.
@@ -66,6 +68,7 @@ class House:
         self._resolver = resolver
         self.names_clients = reverse_dns != "off"
         self.confirms_names = reverse_dns == "verify"
+        self.names_early = self.names_clients and asked_for_early(pipeline)
         self.group: TaskGroup | None = None
         self.new_scope = type(CancelScope())  # the running backend's; CancelScope() asks which that is, each time
         self.connections: set[Connection] = set()

@@ -1,23 +1,40 @@
-"""The client's name by reverse DNS: looked for while the banner is on its way, known when EHLO is answered.
+"""The client's name by reverse DNS: looked for while the banner is on its way, told when the first RCPT comes.
 
-The answer to EHLO waits for what is left of it, so that a name never changes in the middle of a policy. Who is on this
-machine is not asked for, nor whose name somebody has told us already.
+RCPT waits for what is left of it, and nobody sees it before, so that a name never changes in the middle of a policy.
+What else is asked for a client goes on meanwhile. EHLO waits in its place where a condition in the stack may want the
+name earlier; what runs in the background has it from `session.named()`. Who is on this machine is not asked for, nor
+whose name somebody has told us already.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from anyio import move_on_after
 
 from .. import log
+from ..contract.chain import Branch, Node
 from ..session.lookup import NO_NAME, ReverseName
 from ..session.session import Peer, Session
 
-__all__ = ["find", "worth_asking"]
+if TYPE_CHECKING:
+    from ..contract.pipeline import Pipeline
+
+__all__ = ["asked_for_early", "find", "worth_asking"]
 
 PATIENCE: Final = 5.0  # seconds, from the connection on
+_EARLY: Final = ("ehlo", "auth", "command", "mail")
 _NOBODY: Final = frozenset({"::1", "0.0.0.0", "::"})
+
+
+def asked_for_early(pipeline: Pipeline) -> bool:
+    """Whether a condition in the stack may look at the name before RCPT."""
+    return any(_asks(pipeline.nodes(hook)) for hook in _EARLY)
+
+
+def _asks(nodes: Iterable[Node]) -> bool:
+    return any(isinstance(node, Branch) and (node.predicate.named or _asks(node.nodes)) for node in nodes)
 
 
 def worth_asking(client: Peer) -> bool:
@@ -26,8 +43,8 @@ def worth_asking(client: Peer) -> bool:
     return client.port is not None and client.reverse is NO_NAME and host not in _NOBODY and not host.startswith("127.")
 
 
-async def find(session: Session, confirm: bool) -> None:
-    """Ask, and tell `session.client`. confirm -- whether the name must lead back."""
+async def find(session: Session, confirm: bool) -> ReverseName:
+    """Ask. confirm -- whether the name must lead back."""
     from ..services.resolver import reverse_name
 
     client = session.client
@@ -38,4 +55,4 @@ async def find(session: Session, confirm: bool) -> None:
             found = await reverse_name(session.resolver, client.ip, confirm=confirm)
     except Exception as error:
         log.exception("fault", error=error, session=session.id, who="reverse_dns", phase="connect")
-    client.reverse = found
+    return found

@@ -111,6 +111,9 @@ class Link(Protocol):
     def resolver(self) -> Lookups:
         """The server's, within the session's budget."""
 
+    async def name(self) -> ReverseName:
+        """How the client is called, once that is known."""
+
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         """End the session after the reply that is due; returns how to take that back."""
 
@@ -228,8 +231,16 @@ class Session:
 
     @property
     def client_name(self) -> str | None:
-        """The name of the client's address, if an address of that name leads back to it. Known from `ehlo` on."""
+        """The name of the client's address, if an address of that name leads back to it. Known from `rcpt` on."""
         reverse = self.client.reverse
+        return reverse.name if reverse.confirmed else None
+
+    async def named(self) -> str | None:
+        """The same as soon as it is known: for work in the background, and for who must know before RCPT.
+
+        The DNS is waited for, at most until five seconds after the connection. The banner would wait too.
+        """
+        reverse = await self._link.name()
         return reverse.name if reverse.confirmed else None
 
     @property

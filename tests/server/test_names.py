@@ -7,6 +7,7 @@ import pytest
 
 from mailstack import ConfigError, Limits, Reply, Resolver, Server, Session, Stack, Unless, When, hookimpl, predicate
 from mailstack.contract.hookspec import CallNext
+from mailstack.contract.predicate import Predicate
 from mailstack.server import naming
 from mailstack.services.resolver import ReverseName, Temporary
 from mailstack.session.session import Peer
@@ -87,18 +88,50 @@ async def test_a_server_on_loopback_does_not_make_a_resolver() -> None:
         assert isinstance(server.resolver, Resolver)
 
 
-async def test_the_banner_does_not_wait_and_ehlo_does() -> None:
+async def test_rcpt_waits_for_the_name_and_what_comes_before_does_not() -> None:
     fake = FakeResolver(NAMED)
     held = fake.hold("192.0.2.1")
     async with Dialog(Vouch(), resolver=fake) as smtp:
         assert await smtp.banner() == 220
         await held.asked.wait()
-        await smtp.send(b"EHLO client.example.org\r\n")
         assert smtp.session is not None
+        assert await smtp.say("EHLO client.example.org") == 250
+        assert await smtp.say("MAIL FROM:<a@example.org>") == 250
         assert smtp.session.client_name is None
+        await smtp.send(b"RCPT TO:<b@example.org>\r\n")
         held.release()
         assert await smtp.reply() == 250
         assert smtp.session.client_name == "mail.example.org"
+
+
+async def test_nobody_sees_the_name_before_all_do_but_who_waits_for_it() -> None:
+    seen: dict[str, str | None] = {}
+
+    async def mail(session: Session) -> None:
+        seen["waited"] = await session.named()
+        seen["looked"] = session.client_name
+
+    def rcpt(session: Session) -> None:
+        seen["rcpt"] = session.client_name
+
+    async with Dialog(on(mail=mail, rcpt=rcpt), Vouch(), resolver=FakeResolver(NAMED)) as smtp:
+        assert await smtp.message("a@example.org", "b@example.org") == 250
+    assert seen == {"waited": "mail.example.org", "looked": None, "rcpt": "mail.example.org"}
+
+
+async def test_a_session_without_a_recipient_has_its_name_at_the_end() -> None:
+    seen = []
+
+    def disconnect(session: Session) -> None:
+        seen.append(session.client_name)
+
+    async def ehlo(session: Session) -> None:
+        await session.named()
+
+    async with Dialog(on(ehlo=ehlo, disconnect=disconnect), resolver=FakeResolver(NAMED)) as smtp:
+        await smtp.say("EHLO client.example.org")
+        await smtp.say("QUIT")
+    assert seen == ["mail.example.org"]
 
 
 async def test_a_name_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,13 +190,13 @@ async def test_after_a_restart_the_new_client_is_asked_for() -> None:
     async with Dialog(on(command=command), Vouch(), resolver=fake, client="192.0.2.50") as smtp:
         await held.asked.wait()
         held.release()
-        assert await smtp.say("EHLO proxy.example.org") == 250
+        assert await smtp.message("a@example.org", "b@example.org") == 250
         assert smtp.session is not None
         assert smtp.session.client.reverse.result == "permerror"
         assert await smtp.say("XTEST") == 220
         assert await smtp.say("EHLO inner.example.org") == 250
         assert await smtp.message("a@example.org", "b@example.org") == 250
-        assert received(smtp.messages[0].content) == "mail.example.org [192.0.2.1]"
+        assert received(smtp.messages[-1].content) == "mail.example.org [192.0.2.1]"
 
 
 async def test_a_name_that_is_known_already_is_not_asked_for() -> None:
@@ -215,10 +248,33 @@ def test_client_named_is_known_when_ehlo_is() -> None:
         Server(Stack(When(predicate.client_named("example.org"), on(connect=lambda: None)))).check()
 
 
-async def test_at_ehlo_the_name_is_known() -> None:
-    policy = Unless(predicate.client_named("*.example.org"), on(ehlo=lambda: Reply(550, "no")))
-    async with Dialog(policy, resolver=FakeResolver(NAMED)) as smtp:
-        assert await smtp.say("EHLO x.example") == 250
+@predicate.known("mail")
+def known_later(session: Session) -> bool:
+    return session.client_name == "mail.example.org"
+
+
+@pytest.mark.parametrize(
+    ("condition", "hook"),
+    [
+        (predicate.client_named("*.example.org"), "ehlo"),
+        (predicate.client_named("*.example.org") | predicate.secure, "mail"),
+        (~~known_later, "mail"),
+    ],
+)
+async def test_where_a_condition_may_ask_for_the_name_ehlo_waits(condition: Predicate, hook: str) -> None:
+    policy = Unless(predicate.secure, Unless(condition, on(**{hook: lambda: Reply(550, "no")})))
+    fake = FakeResolver(NAMED)
+    held = fake.hold("192.0.2.1")
+    async with Dialog(policy, resolver=fake) as smtp:
+        await held.asked.wait()
+        await smtp.send(b"EHLO x.example\r\n")
+        assert await smtp.banner() == 220
+        assert smtp.session is not None
+        assert smtp.session.client_name is None
+        held.release()
+        assert await smtp.reply() == 250
+        assert smtp.session.client_name == "mail.example.org"
+        assert await smtp.say("MAIL FROM:<a@example.org>") == 250
 
 
 @pytest.mark.parametrize("wrong", ["*.", "user@example.org", "a*.example.org", ""])
@@ -281,9 +337,10 @@ async def test_a_server_that_stops_does_not_wait_for_names() -> None:
     with anyio.fail_after(20):
         async with dialog as smtp:
             await held.asked.wait()
-            await smtp.send(b"EHLO x\r\n")
+            await smtp.say("EHLO x")
+            await smtp.say("MAIL FROM:<a@example.org>")
+            await smtp.send(b"RCPT TO:<b@example.org>\r\n")
             dialog.server.stop()
-            assert await smtp.banner() == 220
             assert await smtp.reply() == 421
 
 

@@ -35,12 +35,14 @@ class Lists:
 
     zones -- names, or `Zone`s. timeout -- for all of them together; who has not answered then has made an error.
     name -- the factory, for ConfigError; in lower case it is who asks, in the log and the evidence.
+    texts -- whether the TXT of a listing is asked for, which takes as long again.
     statistics -- by the zone's name.
     """
 
-    __slots__ = ("_timeout", "statistics", "who", "zones")
+    __slots__ = ("_texts", "_timeout", "statistics", "who", "zones")
 
-    def __init__(self, zones: Sequence[str | Zone], *, timeout: str | float, name: str) -> None:
+    def __init__(self, zones: Sequence[str | Zone], *, timeout: str | float, name: str, texts: bool = True) -> None:
+        self._texts = texts
         self.who = name.lower()
         if not zones:
             raise ConfigError(f"{name}() asks no list", remedy=f'write {name}("zen.spamhaus.org")')
@@ -99,7 +101,8 @@ class Lists:
             said = ", ".join(map(str, answers)) or "no records"
             return Listing(zone, subject, answers, error=f"{said} is no answer of a list", seconds=seconds)
         points = zone.points(answers)
-        text = "" if points is None or zone.text else await _text(session, name)
+        wanted = self._texts and points is not None and not zone.text
+        text = await _text(session, name) if wanted else ""
         return Listing(zone, subject, answers, points, text, seconds=seconds)
 
     def _count(self, listing: Listing) -> None:

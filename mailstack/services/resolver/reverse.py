@@ -6,6 +6,10 @@ the word of whoever owns the name, leads back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from anyio import create_task_group
+
 from ...session.lookup import IPAddress, Lookups, NotFound, ReverseName, Temporary
 
 __all__ = ["reverse_name"]
@@ -30,13 +34,29 @@ async def reverse_name(resolver: Lookups, ip: IPAddress, *, confirm: bool = True
         return ReverseName(result="permerror")
     if not confirm:
         return ReverseName(names[0], "fail")
-    trouble = False
+    leads = await _lead_back(resolver, names, ip)
     for name in names:
+        if leads[name]:
+            return ReverseName(name, "pass")
+    return ReverseName(names[0], "temperror" if None in leads.values() else "fail")
+
+
+async def _lead_back(resolver: Lookups, names: Sequence[str], ip: IPAddress) -> dict[str, bool | None]:
+    """Whether each leads to `ip`, None while nobody knows; all are asked for at the same time."""
+    found: dict[str, bool | None] = {}
+
+    async def ask(name: str) -> None:
         try:
-            if ip in (await resolver.query(name, "A" if ip.version == 4 else "AAAA")).records:
-                return ReverseName(name, "pass")
+            found[name] = ip in (await resolver.query(name, "A" if ip.version == 4 else "AAAA")).records
         except NotFound:
-            pass
+            found[name] = False
         except Temporary:
-            trouble = True
-    return ReverseName(names[0], "temperror" if trouble else "fail")
+            found[name] = None
+
+    if len(names) == 1:
+        await ask(names[0])
+        return found
+    async with create_task_group() as group:
+        for name in names:
+            group.start_soon(ask, name)
+    return found
