@@ -96,18 +96,29 @@ class Addresses:
             case=self._terms.case,
             whole=True,
         )
+        self._find_now = self._known.find_now
         hold_open(self, self._known)
         if self._known.waits:
             bind(self, rcpt=_rcpt)
 
     @hookimpl
     def rcpt(self, recipient: Recipient) -> Reply | None:
-        table = self._table
         for form in self._terms.forms(recipient.address):
-            if _is_ours(table, form) or (self._known.find_now(form) is not None and not place.is_routed(form)):
+            found = self._find_now(form)
+            if (found is not None and self._is_no_route(form)) or self._is_role(form):
                 self._terms.take(recipient, form)
                 return None
-        return self._terms.refuse(recipient) if recipient.address.domain in table.homes else None
+        return self._refusal(recipient)
+
+    def _is_no_route(self, address: Address) -> bool:
+        """An expression, or a database, does not take a route to elsewhere for one of ours; what is written is meant."""
+        return not place.is_routed(address) or self._table.exact(address) is not None
+
+    def _is_role(self, address: Address) -> bool:
+        return place.is_role(address) and address.domain in self._table.homes
+
+    def _refusal(self, recipient: Recipient) -> Reply | None:
+        return self._terms.refuse(recipient) if recipient.address.domain in self._table.homes else None
 
     @property
     def _table(self) -> AddressTable[str]:
@@ -116,17 +127,11 @@ class Addresses:
 
 async def _rcpt(self: Addresses, recipient: Recipient) -> Reply | None:
     """Where a lookup waits."""
-    table = self._table
     for form in self._terms.forms(recipient.address):
-        if _is_ours(table, form) or (not place.is_routed(form) and await self._known.find(form) is not None):
+        if self._is_role(form) or (self._is_no_route(form) and await self._known.find(form) is not None):
             self._terms.take(recipient, form)
             return None
-    return self._terms.refuse(recipient) if recipient.address.domain in table.homes else None
-
-
-def _is_ours(table: AddressTable[str], address: Address) -> bool:
-    """Whether it is written letter for letter, or must be there. An expression is not for routes to elsewhere."""
-    return table.exact(address) is not None or (address.domain in table.homes and place.is_role(address))
+    return self._refusal(recipient)
 
 
 class Users:

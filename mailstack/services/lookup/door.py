@@ -77,11 +77,14 @@ class Door(Generic[S, T]):
         self._listing = Listing(sorted.listed, self._checked(make, remedy, sorted), name=name)
         self.waits = sorted.waits
         self.ready = sorted.ready
-        self.find_now: Callable[[S], T | None] = self._find_listed
+        self.find_now: Callable[[S], T | None]
         if self._asked or self._negated:
             self.find_now = self._find_now
         elif self._listing.fixed:
             self.find_now = self._listing.current.find
+        else:
+            listing = self._listing
+            self.find_now = lambda subject: listing.current.find(subject)
         self.fixed = self._listing.fixed and not self._asked and not self._negated
 
     def _checked(
@@ -109,9 +112,6 @@ class Door(Generic[S, T]):
             remedy = "put what is asked into a file, lookup.File(…)"
             raise ConfigError(f"{self._name} takes lists and files, and no lookup that waits", remedy=remedy)
         return self
-
-    def _find_listed(self, subject: S) -> T | None:
-        return self._listing.current.find(subject)
 
     def _find_now(self, subject: S) -> T | None:
         for held, key in self._listing.current.steps(subject):
