@@ -111,10 +111,13 @@ class ClientProtocol:
             raise RuntimeError("the octets of a BDAT go with it: chunk()")
         self._say(encode_command(command, self.keywords), command)
 
-    def say(self, line: str) -> None:
-        """Say any other line, given without its end: a command, or what a 334 asked for. ValueError, RuntimeError."""
-        verb, _, argument = line.partition(" ")
-        self._say(encode_line(line), Command(verb.upper(), argument))
+    def say(self, line: str, verb: str | None = None) -> None:
+        """Say any other line, given without its end: a command, or what a 334 asked for. ValueError, RuntimeError.
+
+        verb -- what it is called in errors; None: its first word, which may not be a secret.
+        """
+        first, _, argument = line.partition(" ")
+        self._say(encode_line(line), Command(verb or first.upper(), argument))
 
     def _say(self, line: bytes, command: AnyCommand) -> None:
         self._check(command)

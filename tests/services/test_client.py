@@ -691,21 +691,6 @@ async def test_as_a_context_it_quits_or_aborts() -> None:
         assert b"QUIT" not in fake.heard
 
 
-async def test_another_stream_may_take_over() -> None:
-    there, here = memory_stream_pair()
-
-    async with ready("STARTTLS", "AUTH PLAIN", STARTTLS="220 go") as (client, _):
-        assert (await client.command("STARTTLS")).code == 220
-        client.restart(here)
-        assert not client.keywords
-        async with anyio.create_task_group() as group:
-            group.start_soon(client.hello, "me.test")
-            assert await there.receive() == b"EHLO me.test\r\n"
-            await there.send(b"250-mx\r\n250 SIZE\r\n")
-        assert client.keywords == {"SIZE": ""}
-        assert client.peer == here.peer
-
-
 # The octets --------------------------------------------------------------------------------------------------------
 
 

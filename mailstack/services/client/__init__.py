@@ -4,11 +4,14 @@
         outcome = await client.transact(Envelope.of("a@example.org", ["b@example.net"]), Content.of(octets))
         for verdict in outcome.verdicts: ...        # a Reply for each recipient, in their order
 
-`open_client` connects, reads the banner and says EHLO. `transact` is a whole transaction, pipelined when the server
-offers it; `mail`, `rcpt`, `data` are the same in steps. What the server answers is returned, as `Reply`; what is no
-answer is raised:
+`open_client` connects, reads the banner and says EHLO; `tls=TLS("verify")` says what is wanted of TLS (`policy`), and
+`login=Login("ann", password_file="…")` who we are (`login`). `transact` is a whole transaction, pipelined when the
+server offers it; `mail`, `rcpt`, `data` are the same in steps. What the server answers is returned, as `Reply`; what is
+no answer is raised:
 
 * `Refused` -- the server does not serve us (banner or EHLO), with its reply.
+* `NotSecure` -- TLS that is wanted cannot be had, or the certificate is not right.
+* `NotAuthenticated` -- the server does not let us in; `NoMechanism` among them: there is no mechanism that may be used.
 * `Unsupported` -- it lacks an extension that the mail needs; nothing was said. With the reply that is due upstream.
 * `Disconnected`, an OSError -- the connection was cut, timed out, or what came is no SMTP. It says at which stage, and
   whether the server may have taken the message. The connection is closed then.
@@ -23,20 +26,41 @@ in how often they answer a refused last chunk.
 A message of any size takes the same memory. One task uses a client at a time; one that is cancelled aborts it.
 """
 
-from .client import Client, dial, open_client
+from .client import Client
+from .login import Login
+from .opening import begin, dial, open_client, reach
+from .policy import TLS
 from .transcript import Transcript
-from .values import Content, Disconnected, Envelope, Outcome, Refused, Timeouts, Unsupported
+from .values import (
+    Content,
+    Disconnected,
+    Envelope,
+    NoMechanism,
+    NotAuthenticated,
+    NotSecure,
+    Outcome,
+    Refused,
+    Timeouts,
+    Unsupported,
+)
 
 __all__ = [
+    "TLS",
     "Client",
     "Content",
     "Disconnected",
     "Envelope",
+    "Login",
+    "NoMechanism",
+    "NotAuthenticated",
+    "NotSecure",
     "Outcome",
     "Refused",
     "Timeouts",
     "Transcript",
     "Unsupported",
+    "begin",
     "dial",
     "open_client",
+    "reach",
 ]

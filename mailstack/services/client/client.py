@@ -1,4 +1,4 @@
-"""The client: one connection, its commands, its transactions."""
+"""The client: one connection, its commands, its transactions; how it begins is told in `opening`."""
 
 from __future__ import annotations
 
@@ -9,55 +9,34 @@ from typing import Final
 
 import anyio
 
+from ...option import ConfigError
 from ...wire.client import ClientState, EndOfData
 from ...wire.command import AnyCommand, Command, Data, Hello, Mail, Quit, Rcpt, Rset
 from ...wire.reply import Reply
-from ..transport import Address, RawStream, Stream, connect
+from ..transport import Address, Stream, tls
+from .authentication import authenticate
 from .content import pieces
 from .exchange import END, Exchange
+from .login import Login
 from .needs import adapt, check_recipient, is_binary
-from .transcript import Transcript
-from .values import Content, Disconnected, Envelope, Outcome, Refused, Timeouts
+from .policy import TLS
+from .sasl import Nonsense
+from .secure import handshake
+from .transcript import Transcript, veiled
+from .values import (
+    Content,
+    Disconnected,
+    Envelope,
+    NotAuthenticated,
+    NotSecure,
+    Outcome,
+    Refused,
+    Timeouts,
+)
 
-__all__ = ["Client", "dial", "open_client"]
+__all__ = ["Client"]
 
 BATCH: Final = 16 * 1024  # octets of command lines that go before their answers are read: RFC 2920 §3.1
-
-
-async def open_client(
-    address: Address,
-    *,
-    hostname: str,
-    lmtp: bool = False,
-    timeouts: Timeouts | None = None,
-    transcript: Transcript | None = None,
-    pipelining: bool = True,
-    chunking: bool = True,
-) -> Client:
-    """Connect to (host, port) or to the path of a UNIX socket, read the banner, say EHLO (LHLO).
-
-    hostname -- what we call ourselves. transcript -- called with ("C", line) and ("S", line) for each line, bodies
-    abbreviated, nothing unprintable in it. pipelining, chunking -- whether these are used where the server offers them.
-    Where EHLO is refused with 5xx, HELO is tried. OSError, Refused, Disconnected, ValueError (hostname).
-    """
-    stream = await dial(address, timeouts)
-    client = Client(
-        stream, lmtp=lmtp, timeouts=timeouts, transcript=transcript, pipelining=pipelining, chunking=chunking
-    )
-    await client.greet()
-    await client.hello(hostname)
-    return client
-
-
-async def dial(address: Address, timeouts: Timeouts | None = None) -> RawStream:
-    """Connect within `timeouts.connect`. OSError."""
-    seconds = (timeouts or Timeouts()).connect
-    stream = None
-    with anyio.move_on_after(seconds):
-        stream = await connect(address)
-    if stream is None:
-        raise TimeoutError(f"no connection within {seconds:g} s")
-    return stream
 
 
 class Client:
@@ -66,7 +45,17 @@ class Client:
     `async with` says QUIT at the end, or aborts when an exception leaves. Options as in `open_client`.
     """
 
-    __slots__ = ("_chunking", "_data_reply", "_exchange", "_finals", "_mail", "_mail_reply", "_pipelining", "_rcpts")
+    __slots__ = (
+        "_chunking",
+        "_data_reply",
+        "_exchange",
+        "_finals",
+        "_mail",
+        "_mail_reply",
+        "_pipelining",
+        "_rcpts",
+        "user",
+    )
 
     def __init__(
         self,
@@ -81,6 +70,7 @@ class Client:
         self._exchange = Exchange(stream, lmtp, timeouts or Timeouts(), transcript)
         self._pipelining = pipelining
         self._chunking = chunking
+        self.user: str | None = None  # as whom we have logged in
         self._forget()
 
     def _forget(self) -> None:
@@ -103,6 +93,17 @@ class Client:
     def peer(self) -> Address:
         """The other end's address."""
         return self._exchange.stream.peer
+
+    @property
+    def encryption(self) -> str:
+        """Version and cipher, "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty in clear."""
+        stream = self._exchange.stream
+        return f"{stream.version} {stream.cipher}" if isinstance(stream, tls.TLSStream) else ""
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody on the way listens: TLS, or a UNIX socket."""
+        return bool(self.encryption) or isinstance(self.peer, str)
 
     @property
     def usable(self) -> bool:
@@ -134,11 +135,88 @@ class Client:
             await self.quit()
             raise Refused(reply)
 
-    def restart(self, stream: Stream) -> None:
-        """TLS has begun, on this stream: `hello` follows. ProtocolError when octets came before it."""
-        self._exchange.protocol.restart()
-        self._exchange.stream = stream
-        self._forget()
+    async def start_tls(self, policy: TLS, address: Address) -> bool:
+        """STARTTLS (RFC 3207), as the policy wants it; whether there is TLS now: then `hello` is due again.
+
+        address -- what was connected to: whose name the certificate must have. NotSecure, Disconnected; the connection
+        is closed then.
+        """
+        exchange = self._exchange
+        if "STARTTLS" not in self.keywords:
+            if not policy.required:
+                return False
+            await self.quit()
+            raise NotSecure("STARTTLS is not offered", offered=False)
+        reply = await self.command("STARTTLS")
+        if reply.code != 220:
+            await self.quit()
+            raise NotSecure("STARTTLS is refused", reply=reply)
+        with exchange.guard(exchange.timeouts.connect, "STARTTLS"):
+            exchange.protocol.restart()  # what came in clear behind the 220 is somebody else's
+            self._forget()
+            self.user = None
+            exchange.stream = await handshake(exchange.stream, policy, address)
+        exchange.tell(f"({self.encryption})")
+        return True
+
+    async def authenticate(self, login: Login) -> None:
+        """AUTH (RFC 4954), by the best mechanism there is. `user` is known then.
+
+        The connection is closed when it fails: NotAuthenticated, NoMechanism among them; Disconnected. RuntimeError
+        within a transaction.
+        """
+        if self._exchange.protocol.state is not ClientState.READY:
+            raise RuntimeError("AUTH has no place here")
+        try:
+            mechanism = login.choose(self.keywords.get("AUTH"), self.private)
+            secret = await self._secret(login)
+        except NotAuthenticated:
+            await self.quit()
+            raise
+        reply = await self._log_in(mechanism, login.user, secret)
+        if reply.refused:
+            await self.quit()
+            raise NotAuthenticated(f"AUTH {mechanism} is refused", login.user, reply=reply)
+        self.user = login.user
+
+    async def _secret(self, login: Login) -> str:
+        exchange = self._exchange
+        try:
+            with exchange.guard(exchange.timeouts.command, "AUTH"):
+                return await login.secret()
+        except ConfigError as error:
+            raise NotAuthenticated(error.message, login.user) from None
+        except Disconnected:
+            raise NotAuthenticated("the token does not come", login.user) from None
+        except Exception as error:  # a function of the user's; what it says may be secret
+            raise NotAuthenticated(f"there is no token: {type(error).__name__}", login.user) from None
+
+    async def _log_in(self, mechanism: str, user: str, secret: str) -> Reply:
+        exchange = self._exchange
+        said = [secret]
+
+        def veil(line: str) -> str:
+            return "334 (hidden)" if line.startswith("334") else veiled(line, said)
+
+        async def ask(line: str, visible: str) -> Reply:
+            command = Command("AUTH", "")
+            if exchange.begin(command.verb):
+                said.extend(word for word in line.split(" ")[-1:] if len(word) > 3)
+                exchange.protocol.say(line, command.verb)
+                await exchange.flush(command, visible)
+            return await exchange.answer(command)
+
+        exchange.veil = veil
+        try:
+            reply = await authenticate(ask, mechanism, user, secret)
+        except Nonsense as error:
+            self.abort()
+            raise NotAuthenticated(f"AUTH {mechanism}: {error}", user) from None
+        except Disconnected as error:
+            raise Disconnected(veiled(str(error.args[0]), said), "AUTH") from None
+        finally:
+            exchange.veil = None
+        return Reply(reply.code, veiled(reply.text, said), status=reply.status)
 
     # A transaction in steps.
 
@@ -386,8 +464,8 @@ class Client:
         verb, _, argument = line.partition(" ")
         command = Command(verb.upper() if not hidden else "a command", argument)
         if exchange.begin(command.verb):
-            exchange.protocol.say(line)
-            await exchange.flush(command, hidden)
+            exchange.protocol.say(line, command.verb)
+            await exchange.flush(command, "(hidden)" if hidden else None)
         return await exchange.answer(command)
 
     async def reset(self) -> Reply:

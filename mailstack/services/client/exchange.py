@@ -45,7 +45,7 @@ class Exchange:
     """One connection.
 
     refusal -- why the server will say no more, or None. spoilt -- the first refusal of a chunk. ended -- whether we
-    closed it.
+    closed it. veil -- what the transcript is to show of a line of the server's; None: all of it.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Exchange:
         "stream",
         "timeouts",
         "transcript",
+        "veil",
     )
 
     def __init__(self, stream: Stream, lmtp: bool, timeouts: Timeouts, transcript: Transcript | None) -> None:
@@ -70,6 +71,7 @@ class Exchange:
         self.refusal: Reply | None = None
         self.spoilt: Reply | None = None
         self.ended = False
+        self.veil: Callable[[str], str] | None = None
         self._events: deque[Heard] = deque()  # heard, and nobody asked yet
         self._fault: OSError | ProtocolError | None = None  # what ended hearing while a body was sent
         self._severed = False  # nothing can be sent any more
@@ -120,10 +122,10 @@ class Exchange:
                     pass
         return self.refusal is None
 
-    async def flush(self, command: AnyCommand, hidden: bool = False) -> None:
-        """Write what was said, the last of it `command`, in one piece."""
+    async def flush(self, command: AnyCommand, shown: str | None = None) -> None:
+        """Write what was said, the last of it `command`, in one piece. shown -- in the transcript instead of it."""
         octets = self.protocol.take_output()
-        for line in ("(hidden)",) if hidden else said(octets) if self.transcript else ():
+        for line in (shown,) if shown is not None else said(octets) if self.transcript else ():
             self.tell(line)
         await self._write(octets, self.patience(command), command.verb)
 
@@ -188,7 +190,7 @@ class Exchange:
             return False
         if self.transcript is not None:
             for line in heard(event.answer):
-                self.transcript("S", line)
+                self.transcript("S", line if self.veil is None else self.veil(line))
         reply = event.answer.reply()
         if self.protocol.state is ClientState.CLOSED and not isinstance(event.said, Quit):
             self.refusal = reply

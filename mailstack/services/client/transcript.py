@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from ...wire.answer import Answer
 
-__all__ = ["Transcript", "heard", "said", "shown"]
+__all__ = ["Transcript", "heard", "said", "shown", "veiled"]
 
 Transcript: TypeAlias = Callable[[str, str], None]
 
@@ -29,3 +29,10 @@ def heard(answer: Answer) -> list[str]:
     """Each line of an answer."""
     *lines, last = answer.lines
     return [*(shown(f"{answer.code}-{line}") for line in lines), shown(f"{answer.code} {last}")]
+
+
+def veiled(text: str, secrets: Iterable[str]) -> str:
+    """A text of the server's, which may say after us what nobody is to read."""
+    for secret in secrets:
+        text = text.replace(secret, "(hidden)")
+    return text

@@ -9,14 +9,26 @@ from ...wire.address import Address
 from ...wire.command import Mail, Rcpt
 from ...wire.reply import Reply
 
-__all__ = ["Content", "Disconnected", "Envelope", "Outcome", "Refused", "Timeouts", "Unsupported"]
+__all__ = [
+    "Content",
+    "Disconnected",
+    "Envelope",
+    "NoMechanism",
+    "NotAuthenticated",
+    "NotSecure",
+    "Outcome",
+    "Refused",
+    "Timeouts",
+    "Unsupported",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds that each step may take; the defaults are the least of RFC 5321 §4.5.3.2.
 
-    connect -- the connection, all addresses together. greeting -- the banner. hello -- EHLO, HELO, LHLO.
+    connect -- the connection, all addresses together, and the handshake of TLS from the first octet; a handshake after
+    STARTTLS has as long again. greeting -- the banner. hello -- EHLO, HELO, LHLO.
     mail, rcpt, data -- the reply to each. block -- the server takes one piece of the body. final -- the reply after
     the end of the data. command -- RSET and all other commands. quit -- the reply to QUIT, and the end.
     """
@@ -115,6 +127,39 @@ class Refused(Exception):
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
         self.reply = reply
+
+
+class NotSecure(Exception):
+    """TLS is wanted, and cannot be had: not offered, refused, a handshake that failed, a certificate that is not right.
+
+    offered -- whether the server offers TLS. reply -- what it answered to STARTTLS, if that was a refusal.
+    """
+
+    def __init__(self, why: str, *, offered: bool = True, reply: Reply | None = None) -> None:
+        super().__init__(why if reply is None else f"{why}: {reply}")
+        self.offered = offered
+        self.reply = reply
+
+
+class NotAuthenticated(Exception):
+    """We could not log in.
+
+    user -- who wanted to. reply -- the server's refusal; None: it was not asked, or did not keep to the mechanism.
+    temporary -- whether it may work later without anybody's doing: a 4xx.
+    """
+
+    def __init__(self, why: str, user: str, *, reply: Reply | None = None) -> None:
+        super().__init__(f"{why}: {reply}" if reply is not None else why)
+        self.user = user
+        self.reply = reply
+
+    @property
+    def temporary(self) -> bool:
+        return self.reply is not None and self.reply.temporary
+
+
+class NoMechanism(NotAuthenticated):
+    """AUTH is not offered, or no mechanism that may be used here; nothing secret was said."""
 
 
 class Unsupported(Exception):
