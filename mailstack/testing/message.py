@@ -51,6 +51,10 @@ class _NoLine:
             self.names = FakeResolver()
         return self.names.of(self.session)
 
+    async def name(self) -> ReverseName:
+        assert self.session is not None
+        return self.session.client.reverse
+
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         self.closed.append(reply)
         return lambda: self.closed.remove(reply)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dns.dnssec
@@ -20,14 +16,9 @@ from dns.dnssectypes import Algorithm
 
 from mailstack.services.resolver import MX, NoRecords, NoSuchName, Resolver, Temporary, reverse_name
 from mailstack.testing import Dialog, Vouch
+from tests.interop.nameservers import HEAD, NameServers, name_servers
 
 pytestmark = pytest.mark.interop
-
-HEAD = """
-$TTL 300
-@ IN SOA ns.{zone}. hostmaster.{zone}. 1 3600 600 86400 60
-@ IN NS ns.{zone}.
-"""
 
 PLAIN = """
 ns A 127.0.0.1
@@ -62,57 +53,6 @@ REVERSE = """
 66 PTR evil\\010name.plain.test.
 """
 
-NSD = """
-server:
-    ip-address: 127.0.0.1@{port}
-    username: ""
-    chroot: ""
-    zonesdir: "{folder}"
-    database: ""
-    pidfile: "{folder}/nsd.pid"
-    xfrdfile: "{folder}/xfrd.state"
-    xfrdir: "{folder}"
-    zonelistfile: "{folder}/zone.list"
-    server-count: 1
-remote-control:
-    control-enable: no
-"""
-
-UNBOUND = """
-server:
-    interface: 127.0.0.1@{port}
-    port: {port}
-    do-ip6: no
-    directory: "{folder}"
-    chroot: ""
-    username: ""
-    pidfile: "{folder}/unbound.pid"
-    use-syslog: no
-    do-daemonize: no
-    do-not-query-localhost: no
-    module-config: "validator iterator"
-    trust-anchor: "{anchor}"
-    local-zone: "test." nodefault
-    local-zone: "2.0.192.in-addr.arpa." nodefault
-    num-threads: 1
-remote-control:
-    control-enable: no
-"""
-
-
-@dataclass
-class NameServers:
-    nsd: str
-    unbound: str
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def signed(text: str) -> tuple[str, str]:
     """The zone with its signatures, and the anchor to trust."""
     origin = dns.name.from_text("signed.test.")
@@ -126,43 +66,12 @@ def signed(text: str) -> tuple[str, str]:
 
 @pytest.fixture
 def servers(tmp_path: Path, program: Callable[[str], str]) -> Iterator[NameServers]:
-    """Both, with the zones of this file; ended by their PIDs."""
+    """Both, with the zones of this file."""
     zones = {"plain.test": HEAD + PLAIN + BIG, "2.0.192.in-addr.arpa": HEAD + REVERSE}
     texts = {name: text.replace("{zone}", name) for name, text in zones.items()}
     texts["signed.test"], anchor = signed((HEAD + SIGNED).replace("{zone}", "signed.test"))
-    authoritative, validating = free_port(), free_port()
-    nsd = NSD.format(port=authoritative, folder=tmp_path)
-    unbound = UNBOUND.format(port=validating, folder=tmp_path, anchor=anchor)
-    for name, text in texts.items():
-        (tmp_path / f"{name}.zone").write_text(text)
-        nsd += f'zone:\n    name: "{name}"\n    zonefile: "{name}.zone"\n'
-        unbound += f'stub-zone:\n    name: "{name}"\n    stub-addr: 127.0.0.1@{authoritative}\n'
-    (tmp_path / "nsd.conf").write_text(nsd)
-    (tmp_path / "unbound.conf").write_text(unbound)
-    running = []
-    try:
-        for name, port in (("nsd", authoritative), ("unbound", validating)):
-            command = [program(name), "-d", "-c", str(tmp_path / f"{name}.conf")]
-            with (tmp_path / f"{name}.log").open("wb") as log:
-                running.append(subprocess.Popen(command, stdout=log, stderr=log))
-            wait_until_open(running[-1], port, tmp_path / f"{name}.log")
-        yield NameServers(f"127.0.0.1:{authoritative}", f"127.0.0.1:{validating}")
-    finally:
-        for process in running:
-            process.terminate()
-            process.wait(30)
-
-
-def wait_until_open(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text("utf-8", "replace")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise AssertionError("the name server did not listen within 30 s")
+    with name_servers(tmp_path, program, texts, more=f'    trust-anchor: "{anchor}"') as running:
+        yield running
 
 
 @pytest.mark.every_backend
