@@ -22,7 +22,7 @@ from .source import Source, Table
 
 __all__ = ["Given", "Sorted", "sort"]
 
-Given = Source | Written  # what people write where a lookup is wanted
+Given = Source | Written | Iterable[str | Source]  # what people write where a lookup is wanted
 
 
 class Sorted(NamedTuple):

@@ -104,7 +104,7 @@ def test_what_is_a_table_and_what_waits() -> None:
     [
         (lambda: lookup.Inline(1), "is no list"),  # type: ignore[arg-type]
         (lambda: lookup.Inline(b"a"), "is no list"),  # type: ignore[arg-type]
-        (lambda: lookup.Inline({"a": 1}), "is not text"),  # type: ignore[dict-item]
+        (lambda: lookup.Inline({"a": 1}), "is not text"),
         (lambda: lookup.Inline({"a": "1"}, {"A": "2"}), "twice"),
         (lambda: lookup.First(), "no lookups"),
         (lambda: lookup.Function("a"), "is no function"),  # type: ignore[arg-type]
