@@ -33,7 +33,8 @@ class Size:
     at_most -- octets, "10 MiB". Told with SIZE in the answer to EHLO (RFC 1870).
     recipients -- sizes of some recipients' own: a mapping or a lookup of "ann@example.org", "ann@", "example.org" or
         ".example.org" to octets, in place of `at_most` where they are less. They are judged by the address as it stands
-        here, at RCPT by the SIZE that was announced, and at the end of the data by the size that came.
+        here, at RCPT by the SIZE that was announced, at the end of the data by the size that came. A message that is
+        too large for some of its recipients is then put off with 451, for SMTP has one answer for all of them.
 
         limits.Size("50M", recipients={"example.org": "10M", "scans@example.org": "50M"})
     """

@@ -52,6 +52,7 @@ from mailstack.middleware import (
     vrfy,
     xclient,
 )
+from mailstack.services import lookup
 from mailstack.services.store import Memory
 from mailstack.testing.contract import CONTRACT_CHECKS, Check
 from tests.middleware.world import world
@@ -112,6 +113,7 @@ MAKE: dict[str, Callable[[], object]] = {
     "limits: load gate": lambda: limits.LoadGate(above=1000),
     "proxy": lambda: proxy.Proxy(),
     "recipients: domains": lambda: recipients.Domains("example.org"),
+    "recipients: asked": lambda: recipients.Domains(lookup.Cached(lookup.Inline("example.org"))),
     "recipients: addresses": lambda: recipients.Addresses("b@example.org"),
     "recipients: refusing": lambda: recipients.Addresses("c@example.org"),
     "recipients: users": lambda: recipients.Users("example.org", known=["b"], separator="+"),

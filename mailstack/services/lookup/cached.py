@@ -20,8 +20,8 @@ from anyio import Event
 from mailstack import log, option
 from mailstack.option import ConfigError
 
+from .given import sort
 from .inline import Written, as_source
-from .negated import Not
 from .source import Source, Unavailable
 
 __all__ = ["Cached"]
@@ -63,7 +63,7 @@ class Cached:
         size: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if isinstance(source, Not):
+        if sort([source], "Cached").negated:
             raise ConfigError("Cached(Not(…)) cannot be asked for parents", remedy="write Not(Cached(…))")
         self._source = as_source(source, "Cached")
         self.ready = getattr(self._source, "ready", False)

@@ -49,6 +49,8 @@ def sort(given: Iterable[object], name: str) -> Sorted:
     asked: list[Source] = []
     negated: list[Not] = []
     for each in _flat(given):
+        if isinstance(each, type):
+            raise ConfigError(f"{name}: {each.__name__} is a class", remedy=f"make one: {each.__name__}(…)")
         if isinstance(each, Item | Listed):
             listed.append(each)
         elif isinstance(each, Not):

@@ -83,7 +83,10 @@ class Listing(Generic[T]):
             return
         self._reading = True
         if sum(each[1] for each in now.values() if each) >= LARGE:
-            Thread(target=self._read_again, args=(now,), name="mailstack lookup", daemon=True).start()
+            try:
+                Thread(target=self._read_again, args=(now,), name="mailstack lookup", daemon=True).start()
+            except RuntimeError:  # no more threads: at the next look perhaps
+                self._reading = False
         else:
             self._read_again(now)
 

@@ -26,7 +26,7 @@ from .source import Unavailable
 
 __all__ = ["Regexps", "expression"]
 
-_LONGEST: Final = 1000  # characters of a key; pattern.py counts what an address can do
+_LONGEST: Final = 512  # characters of a key: pattern.py counts the ways of an address
 _WRITTEN: Final = re.compile(r"/(.*)/([a-z]*)", re.DOTALL)
 
 

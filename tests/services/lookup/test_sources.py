@@ -55,7 +55,7 @@ HOSTILE = [
     "a ",
     "$include a",
     "#a",
-    "x" * 999,
+    "x" * 500,
     "\ud800",
 ]
 
@@ -116,7 +116,9 @@ def test_what_is_a_table_and_what_waits() -> None:
         (lambda: lookup.Networks("example.org"), "is not a network"),
         (lambda: lookup.Networks({"10.0.0.0/8": "1"}, {"10.0.0.0/8": "2"}), "twice"),
         (lambda: lookup.Cached(lookup.Not("a")), "cannot be asked for parents"),
+        (lambda: lookup.Cached(lookup.First(lookup.Not("a"))), "cannot be asked for parents"),
         (lambda: lookup.Cached("a", size=0), "size"),
+        (lambda: lookup.domains(lookup.File, name="D"), "File is a class"),
         (lambda: lookup.domains(len, name="D"), "is a function"),
         (lambda: lookup.domains("a b", name="D"), "is not a domain"),
     ],
@@ -136,7 +138,7 @@ def test_the_first_expression_that_matches_the_whole_key_answers(tmp_path: Path)
     wanted = {"ab": "first", "A\nB": "first", "bc": "third", "xab": None, "c": "counts", "C": None, "xx y": "blank"}
     assert {key: source.find_now(key) for key in wanted} == wanted
     with pytest.raises(Unavailable, match="too long"):
-        source.find_now("a" * 1001)
+        source.find_now("a" * 513)
 
 
 def test_a_mistake_in_a_file_of_expressions_is_told_with_its_line(tmp_path: Path) -> None:
