@@ -12,10 +12,13 @@ Whether a name can be true at all is the business of `helo`.
 from __future__ import annotations
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import hold_open
+from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
 from mailstack.session.session import Session
+from mailstack.session.transaction import Recipient
 from mailstack.wire.reply import Reply
 
 __all__ = ["BadHelo"]
@@ -31,16 +34,14 @@ class BadHelo:
 
     def __init__(self, *names: Given, reveal: bool = False, text: str = "clients of this name are not served") -> None:
         self._names = lookup.words(*names, name="BadHelo", remedy='write BadHelo("friend", …)', parse=str)
+        hold_open(self, self._names)
         self._reveal = option.boolean(reveal, name="BadHelo(reveal)")
         self._text = text
 
     @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._names.opened():
-            await call_next()
-
-    @hookimpl
-    async def rcpt(self, session: Session) -> Reply | None:
+    async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
         name = session.helo or ""
         reason = await self._names.find(name.rstrip("."))
         if reason is None:

@@ -10,7 +10,8 @@ word for word what is said of a user who does not, so that nobody learns that he
 
 from __future__ import annotations
 
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.door import Door
@@ -31,11 +32,7 @@ class BadPair:
     def __init__(self, *pairs: Given) -> None:
         remedy = 'write BadPair({"ann@example.org": "bob@example.net"})'
         self._senders = lookup.addresses(*pairs, name="BadPair", remedy=remedy, parse=_recipients)
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._senders.opened():
-            await call_next()
+        hold_open(self, self._senders)
 
     @hookimpl
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:

@@ -14,7 +14,8 @@ client with `reveal=True`. Bare <postmaster> cannot be refused so. A lookup that
 from __future__ import annotations
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
 from mailstack.session.session import Session
@@ -35,12 +36,8 @@ class BadRecipient:
     def __init__(self, *recipients: Given, reveal: bool = False) -> None:
         remedy = 'write BadRecipient("former@example.org", …)'
         self._recipients = lookup.addresses(*recipients, name="BadRecipient", remedy=remedy, parse=str)
+        hold_open(self, self._recipients)
         self._reveal = option.boolean(reveal, name="BadRecipient(reveal)")
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._recipients.opened():
-            await call_next()
 
     @hookimpl
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:

@@ -17,7 +17,8 @@ and postmaster reachable. A lookup that cannot say is 451.
 from __future__ import annotations
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.bind import hold_open
+from mailstack.contract.hookspec import hookimpl
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
 from mailstack.session.session import Session
@@ -40,16 +41,12 @@ class BadSender:
     ) -> None:
         remedy = 'write BadSender("spam@example.org", …)'
         self._senders = lookup.addresses(*senders, name="BadSender", remedy=remedy, parse=str)
+        hold_open(self, self._senders)
         self._reveal = option.boolean(reveal, name="BadSender(reveal)")
         self._text = text
         self._code, self._status = (
             (450, "4.7.1") if option.boolean(temporary, name="BadSender(temporary)") else (550, "5.7.1")
         )
-
-    @hookimpl
-    async def lifespan(self, call_next: LiveOn) -> None:
-        async with self._senders.opened():
-            await call_next()
 
     @hookimpl
     async def mail(self, session: Session, sender: Sender) -> Reply | None:

@@ -33,11 +33,14 @@ import os
 from typing import Literal
 
 from mailstack import option
+from mailstack.contract.bind import bind
 from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.services.dnslist import Found, Lists, Threshold, Zone, is_public
 from mailstack.session.later import Later
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
+from mailstack.session.transaction import Recipient
 from mailstack.wire.reply import Reply
 
 __all__ = ["DNSBL", "Zone"]
@@ -69,7 +72,8 @@ class DNSBL:
         self._lists = Lists(zones, timeout=timeout, name="DNSBL")
         self.statistics = self._lists.statistics
         self._threshold = Threshold(threshold, temporary, name="DNSBL")
-        self._at = option.choice(at, "rcpt", "connect", name="DNSBL(at)")
+        if option.choice(at, "rcpt", "connect", name="DNSBL(at)") == "connect":
+            bind(self, connect=_judge_at_once, rcpt=_say_nothing)
         self._environment = option.boolean(environment, name="DNSBL(environment)")
         self._asked: Key[Later[Found]] = Key("dnsbl")
 
@@ -79,16 +83,17 @@ class DNSBL:
         self._lists.report()
 
     @hookimpl
-    async def connect(self, session: Session) -> Reply | None:
-        self._begin(session)
-        return await self._judge(session) if self._at == "connect" else None
+    def connect(self, session: Session) -> None:
+        self.begin(session)
 
     @hookimpl
-    async def rcpt(self, session: Session) -> Reply | None:
-        return await self._judge(session) if self._at == "rcpt" else None
+    async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
+        return await self.judge(session)
 
-    def _begin(self, session: Session) -> Later[Found] | None:
-        """Ask, unless nobody should be asked."""
+    def begin(self, session: Session) -> Later[Found] | None:
+        """Ask in the background, unless nobody should be asked."""
         ip = session.client.ip
         if ip is None or not is_public(ip):
             return None
@@ -100,13 +105,22 @@ class DNSBL:
     def _told(self) -> bool:
         return self._environment and "RBLSMTPD" in os.environ
 
-    async def _judge(self, session: Session) -> Reply | None:
+    async def judge(self, session: Session) -> Reply | None:
+        """What the lists mean, once they have answered."""
         if self._told():
             return _by_environment(os.environ["RBLSMTPD"])
-        later = self._begin(session)
+        later = self.begin(session)
         if later is None:
             return None
         return self._threshold.reply(await later.get())
+
+
+async def _judge_at_once(self: DNSBL, session: Session) -> Reply | None:
+    return await self.judge(session)
+
+
+def _say_nothing(self: DNSBL) -> None:
+    """It has judged before."""
 
 
 def _by_environment(text: str) -> Reply | None:

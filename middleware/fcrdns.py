@@ -19,10 +19,12 @@ from typing import Literal
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.session.lookup import ReverseName
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
+from mailstack.session.transaction import Recipient
 from mailstack.wire.reply import Reply
 
 __all__ = ["FCrDNS"]
@@ -63,13 +65,13 @@ class FCrDNS:
         self._results = option.boolean(results, name="FCrDNS(results)")
 
     @hookimpl
-    def rcpt(self, session: Session) -> Reply | None:
+    def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
         reverse = session.client.reverse
         if reverse.result != "none" and session.stash.get(self._told) is not reverse:
             session.stash[self._told] = reverse
             words = f"{session.client.host}: {reverse.name or 'no name'}, iprev={reverse.result}"
             session.note("fcrdns", "rcpt", words)
-        return self._replies.get(reverse.result)
+        return None if must_be_heard(recipient.given) else self._replies.get(reverse.result)
 
     @hookimpl
     def message(self, session: Session, message: Message) -> None:

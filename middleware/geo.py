@@ -30,11 +30,13 @@ from typing import Any, Final, NamedTuple
 from mailstack import extra, log, option
 from mailstack.contract import predicate
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.contract.predicate import Predicate
 from mailstack.option import ConfigError
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
+from mailstack.session.transaction import Recipient
 from mailstack.wire.reply import Reply
 
 __all__ = ["Geo"]
@@ -136,7 +138,9 @@ class Geo:
         )
 
     @hookimpl
-    def rcpt(self, session: Session) -> Reply | None:
+    def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
         country = session.stash.get(self._place, Place()).country
         denied = country in self._deny or (self._only and country and country not in self._only)
         return _DENIED if denied else None

@@ -34,10 +34,12 @@ from typing import Final, Literal
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.session.later import Later
 from mailstack.session.lookup import NotFound, Temporary
 from mailstack.session.session import IPAddress, Session
 from mailstack.session.stash import Key
+from mailstack.session.transaction import Recipient
 from mailstack.wire.reply import Reply
 
 __all__ = ["Helo"]
@@ -117,7 +119,9 @@ class Helo:
         return "" if _is_akin(name, await session.named()) else "elsewhere"
 
     @hookimpl
-    async def rcpt(self, session: Session) -> Reply | None:
+    async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
         later = session.stash.get(self._asked)
         broken = await later.get() if later is not None else ""
         if not broken:

@@ -24,6 +24,7 @@ from anyio import move_on_after
 from mailstack import log, option
 from mailstack.contract import predicate
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.contract.predicate import Predicate
 from mailstack.option import ConfigError
 from mailstack.services.transport import connect
@@ -31,6 +32,7 @@ from mailstack.session.later import Later
 from mailstack.session.message import Message
 from mailstack.session.session import IPAddress, Session
 from mailstack.session.stash import Key
+from mailstack.session.transaction import Recipient
 from mailstack.wire.reply import Reply
 
 __all__ = ["P0f"]
@@ -132,7 +134,9 @@ class P0f:
             session.stash[self._found] = await later.get()
 
     @hookimpl
-    def rcpt(self, session: Session) -> Reply | None:
+    def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
         system = session.stash.get(self._found, NOTHING).system.lower()
         return _DENIED if self._deny and system.startswith(self._deny) else None
 

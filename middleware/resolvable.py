@@ -23,13 +23,14 @@ from typing import Literal
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.option import Network
 from mailstack.services.resolver.usable import IMPOSSIBLE, Usable, usable
 from mailstack.session.later import Later
 from mailstack.session.lookup import Temporary
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
-from mailstack.session.transaction import Sender
+from mailstack.session.transaction import Recipient, Sender
 from mailstack.wire.reply import Reply
 
 __all__ = ["Resolvable"]
@@ -79,7 +80,9 @@ class Resolvable:
         return found
 
     @hookimpl
-    async def rcpt(self, session: Session) -> Reply | None:
+    async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
         assert session.transaction is not None
         address = session.transaction.sender.address
         if address.domain.startswith("["):

@@ -19,12 +19,13 @@ from itertools import chain
 
 from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services.dnslist import Found, Lists, Threshold, Zone, domains_of
 from mailstack.session.later import Later
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
-from mailstack.session.transaction import Sender
+from mailstack.session.transaction import Recipient, Sender
 from mailstack.wire.reply import Reply
 
 __all__ = ["RHSBL", "Zone"]
@@ -90,7 +91,9 @@ class RHSBL:
             session.transaction.stash[self._of_sender] = session.start(self._lists.ask, session, "mail", names)
 
     @hookimpl
-    async def rcpt(self, session: Session) -> Reply | None:
+    async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        if must_be_heard(recipient.given):
+            return None
         assert session.transaction is not None
         stash, transaction = session.stash, session.transaction
         asked = stash.get(self._of_name), stash.get(self._of_helo), transaction.stash.get(self._of_sender)

@@ -242,8 +242,16 @@ def _check_conditions(tree: tuple[_Loaded, ...], hook: str, warnings: list[str])
             problem = f"{names} listens in {hook}, but {predicate} is known only from {predicate.known} on"
             if not loaded.when.negated:
                 raise _at(loaded.origin, problem, "use Unless with the opposite, or an entry that listens later")
-            if not all(_is_asked_again(impl, loaded.inside, predicate) for impl in impls):
+            inside = loaded.inside
+            if not all(_begins(impl, inside, predicate) or _is_asked_again(impl, inside, predicate) for impl in impls):
                 warnings.append(f"{loaded.origin}: {problem}: until then it runs for everybody")
+
+
+def _begins(impl: Impl, inside: tuple[_Loaded, ...], predicate: Predicate) -> bool:
+    """Whether it answers nothing, and its entry judges later, when the condition's answer is known."""
+    later = ORDER[ORDER.index(predicate.known) :]
+    judges = (each for hook in later for each in _flat(_nodes_of(inside, hook)))
+    return impl.answers == "never" and any(each.who == impl.who and each.answers != "never" for each in judges)
 
 
 def _is_asked_again(impl: Impl, inside: tuple[_Loaded, ...], predicate: Predicate) -> bool:

@@ -9,7 +9,8 @@ known from then on, until it has not written for `keep`. A client's network that
 triplets is let in with any other, for it has shown that it is a mail server.
 
 Whose mail is known to be good should not wait: put the entry into `Unless`, with networks, logins, or a `dnswl`'s
-trust. Bare <postmaster> is never put off. Below `recipients`, nobody waits only to hear that a user does not exist.
+trust. Mail to postmaster and abuse is never put off. Below `recipients`, nobody waits only to hear that a user does not
+exist.
 
 `by` says what of the triplet counts; without "sender" a client waits once for each recipient. Networks are /24 and /64
 (`prefix`), because large senders try again from another machine. Senders count without what changes with each message:
@@ -37,6 +38,7 @@ from typing import Literal
 
 from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services.store import Store, StoreError, key, usual
 from mailstack.session.session import Session
@@ -107,7 +109,7 @@ class Greylist:
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
         transaction = session.transaction
         assert transaction is not None
-        wait = 0.0 if recipient.given.postmaster else await self._judge(session, recipient)
+        wait = 0.0 if must_be_heard(recipient.given) else await self._judge(session, recipient)
         if not wait:
             return None
         if self._late or transaction.sender.address.null:

@@ -25,7 +25,8 @@ server answers within `timeout`, `on_fault` says whether mail waits ("defer", 45
 `connections` messages are with spamd at a time; as many as it has children is right.
 
 The evidence and the log have score, threshold and the rules that hit. What spamd finds is for all recipients of the
-message; in LMTP too. In a rehearsal spamd is asked; if it learns by itself (bayes_auto_learn), it learns from that too.
+message; in LMTP too. Mail to postmaster and abuse alone is tagged, and never refused. In a rehearsal spamd is asked; if
+it learns by itself (bayes_auto_learn), it learns from that too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from typing import Final, Literal
 
 from mailstack import log, option
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import all_must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services.scan import Sample, Scanner, Thresholds
 from mailstack.services.scan.scanner import OnFault, TooLarge, everything
@@ -136,7 +138,7 @@ class SpamAssassin:
         if found.value is None:
             return found.reply
         self._tell(session, message, found.value, found.server, found.seconds)
-        return self._judge(message, found.value)
+        return self._judge(message, found.value, heard=all_must_be_heard(session))
 
     def _user_of(self, transaction: Transaction) -> str | None:
         if self._user != "recipient":
@@ -159,18 +161,19 @@ class SpamAssassin:
             seconds=round(seconds, 3),
         )
 
-    def _judge(self, message: Message, answer: Answer) -> Reply | None:
+    def _judge(self, message: Message, answer: Answer, *, heard: bool) -> Reply | None:
+        """heard -- it is for postmaster and abuse alone, who are sent spam to complain of it."""
         thresholds = self._thresholds
         if self._by_user:
             thresholds = thresholds._replace(reject=answer.required)
         if self._tags_spam and answer.spam:
             thresholds = thresholds._replace(tag=answer.score)
         action = thresholds.action(answer.score)
-        if action in ("defer", "reject"):
+        if action in ("defer", "reject") and not heard:
             return _NOT_NOW if action == "defer" else _REFUSED
         if self._fields:
             self._add(message, answer)
-        if action == "tag" and self._subject:
+        if action != "pass" and self._subject:
             message.put_in_front("Subject", self._subject)
         return None
 

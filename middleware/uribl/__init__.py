@@ -7,7 +7,8 @@ Spam wants to be clicked at. The addresses (URLs) in the text parts of a message
 base64, quoted-printable, entities, percent signs and numbers for addresses; nothing is fetched. Of the first `scan`
 octets of the message, the first `hosts` different hosts are asked for in all lists at the same time: names with their
 parents down to two labels, addresses reversed. When the points of the lists that have one reach `threshold`, the
-message is refused with 550 5.7.1 (451 with `temporary=True`), naming the lists that hit. `mark` is a field to add to a
+message is refused with 550 5.7.1 (451 with `temporary=True`), naming the lists that hit; but not mail to postmaster and
+abuse alone, who are sent spam to complain of it. `mark` is a field to add to a
 message that has hits and is not refused: "X-URIBL".
 
 `ignore` are domains, and all below them, that are not asked for: half the world's mail mentions w3.org.
@@ -25,6 +26,7 @@ from anyio import CapacityLimiter, to_thread
 
 from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.postpone import all_must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services.dnslist import Found, Lists, Threshold, Zone, domains_of, is_public
 from mailstack.services.scan import Sample
@@ -87,7 +89,7 @@ class URIBL:
         octets = b"".join([chunk async for chunk in Sample(message, self._scan).chunks()])
         found = await to_thread.run_sync(partial(hosts_in, octets, self._hosts), limiter=self._threads)
         listed = await self._ask(session, found)
-        reply = self._threshold.reply(listed)
+        reply = None if all_must_be_heard(session) else self._threshold.reply(listed)
         if reply is None and listed.hits and self._mark:
             message.add_header(self._mark, listed.reason)
         return reply

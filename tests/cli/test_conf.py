@@ -25,18 +25,20 @@ pytestmark = pytest.mark.one_backend
 CONF = Path(__file__).parents[2] / "conf"
 BACKENDS = ("asyncio", "uvloop", "trio")
 
-# The program itself, but for the address: the one in the file may be taken on this machine.
+# The program itself, but for the address, which may be taken on this machine, and for the DNS, which may not be there.
 PROGRAM = """
 import sys
 from dataclasses import replace
 from mailstack import config
 from mailstack.cli import main
+from mailstack.testing import FakeResolver
 
 address, read = sys.argv.pop(1), config.load
 
 def load(source):
     server = read(source)
     server.listeners = [replace(server.listeners[0], address=address)]
+    server._resolver = FakeResolver({"localhost": {"A": "93.184.216.34"}, "example.com": {"A": "93.184.216.34"}})
     return server
 
 config.load = load
@@ -85,8 +87,8 @@ def connect(port: int) -> socket.socket:
     return client
 
 
-def send(port: int, recipient: str = "you@localhost") -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+def send(port: int, recipient: str = "you@localhost", client: str = "127.0.0.1") -> None:
+    with smtplib.SMTP("127.0.0.1", port, timeout=30, source_address=(client, 0)) as smtp:
         smtp.sendmail("me@localhost", [recipient], "Subject: hello\n\nIt works.\n")
 
 
@@ -144,14 +146,21 @@ def test_lmtp_delivers_to_each_recipient(tmp_path: Path, backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_mx_takes_the_mail_of_its_domains_and_is_civil_to_the_civil(tmp_path: Path, backend: str) -> None:
+    mx = tmp_path / "mx.py"
+    text = (CONF / "mx.py").read_text()
+    assert 'FRIENDS = ("198.51.100.0/24",' in text
+    mx.write_text(text.replace("198.51.100.0/24", "127.0.0.2/32"))
     with (
-        served("mx.py", backend, tmp_path) as running,
+        served(str(mx), backend, tmp_path) as running,
         talks_early(running.port) as hasty,
         connect(running.port) as idle,
     ):
-        send(running.port, "you@example.org")
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match="greylisted, try again in 300 seconds"):
+            send(running.port, "you@example.org")
+        send(running.port, "you@example.org", client="127.0.0.2")
         with pytest.raises(smtplib.SMTPRecipientsRefused, match="relaying denied"):
-            send(running.port, "you@elsewhere.example")
+            send(running.port, "you@elsewhere.example", client="127.0.0.2")
+        assert (tmp_path / "var/greylist.db").exists()
         (mail,) = (tmp_path / "var/mail/example.org/new").iterdir()
         assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
         replies = heard(hasty)

@@ -349,6 +349,20 @@ def test_unless_around_an_entry_that_listens_before_it_is_known_is_a_warning() -
     assert "test_condition.py" in warning
 
 
+def test_an_entry_that_only_begins_its_work_early_is_no_matter() -> None:
+    class Begins:
+        name = "begins"
+
+        @hookimpl
+        def connect(self) -> None: ...
+
+        @hookimpl
+        def rcpt(self) -> Reply | None:
+            return None
+
+    assert build(Stack(Unless(authenticated, Begins()))).warnings == []
+
+
 def test_a_condition_that_is_known_in_time_is_no_matter() -> None:
     for fine in (secure, client_in("192.0.2.1"), listener("mx"), lambda session: True):
         assert build(Stack(When(fine, Early()), Unless(fine, Early()))).warnings == []

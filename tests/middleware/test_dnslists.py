@@ -199,3 +199,11 @@ async def test_the_line_of_a_refusal_tells_what_was_asked_and_what_came_back(cap
     assert 'because="spam.example dbl.example: 127.0.1.2 (' in first
     assert 'because="evil.test dbl.example: 127.0.1.4 (' in second
     assert "spam.example dbl" not in second
+
+
+@pytest.mark.parametrize("recipient", ["postmaster", "postmaster@example.net", "ABUSE@example.net"])
+async def test_postmaster_and_abuse_are_heard_whatever_a_list_says(recipient: str) -> None:
+    entries = dnsbl.DNSBL("bl.example"), rhsbl.RHSBL("dbl.example", which=("sender", "helo"))
+    async with Dialog(*entries, Vouch(), resolver=FakeResolver({**LISTED, **DOMAINS})) as smtp:
+        assert (await asked(smtp, "a@spam.example", "EHLO evil.test")).startswith("550")
+        assert await smtp.say(f"RCPT TO:<{recipient}>") == 250
