@@ -21,11 +21,13 @@ answers, those that came are final and the others are 451 4.4.2.
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping
 from typing import Any
 
 from mailstack.contract.hookspec import LiveOn, hookimpl
-from mailstack.services.relay import Relay
+from mailstack.services.client import TLS, Login
+from mailstack.services.relay import Relay, new
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient, Transaction
@@ -38,6 +40,11 @@ class Lmtp:
     """The handler.
 
     to -- addresses of the delivery servers, "unix:/path", "host:port" or "[v6]:port"; several must share the mailboxes.
+    tls -- "none", "may" (STARTTLS where it is offered, any certificate), "encrypt" (always, any certificate), "verify"
+        (always, and the certificate must be right), or a `TLS` that says more; None: "verify" where we log in or TLS is
+        implicit, else "may", and "none" over UNIX sockets.
+    implicit_tls -- TLS from the first octet, as on port 465.
+    user, password, password_file -- to log in there; or login -- a `Login` that says more.
     policy -- of several servers: "failover" tries them in order, "rotate" begins with another one each time.
     hostname -- what we call ourselves there; None: the server's own name.
     ask_recipients -- ask for each recipient at RCPT. vouch -- and whom the next server accepts is accepted.
@@ -53,6 +60,12 @@ class Lmtp:
     def __init__(
         self,
         *to: str,
+        tls: str | TLS | None = None,
+        implicit_tls: bool = False,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: str | os.PathLike[str] | None = None,
+        login: Login | None = None,
         policy: str = "failover",
         hostname: str | None = None,
         ask_recipients: bool = False,
@@ -66,11 +79,17 @@ class Lmtp:
         timeout: str | float = "1m",
         final: str | float = "4m",
     ) -> None:
-        self._relay = Relay(
+        self._relay = new(
             "Lmtp",
             to,
             lmtp=True,
             port=None,
+            tls=tls,
+            implicit_tls=implicit_tls,
+            user=user,
+            password=password,
+            password_file=password_file,
+            login=login,
             policy=policy,
             hostname=hostname,
             ask_recipients=ask_recipients,
