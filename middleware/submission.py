@@ -23,9 +23,9 @@ It adds, at the end of the header section, what is missing
 It drops Bcc and Resent-Bcc, whose readers the other readers must not learn, and Return-Path, which the last server
 writes (RFC 5322 §3.6.3, RFC 5321 §4.4). `drop` names others.
 
-Whether a sender belongs to the login is the business of `senderlogin`; who may send how much, that of `limits`. A
-signature (DKIM) belongs below this entry. `discreet` makes a Received field without the client's name and address for
-who has logged in: nobody else needs to know where people write their mail.
+Whether the sender, and the author in From, belong to the login is the business of `senderlogin`; who may send how much,
+that of `limits`. A signature (DKIM) belongs below this entry. `discreet` makes a Received field without the client's
+name and address for who has logged in: nobody else needs to know where people write their mail.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from mailstack.middleware.senderlogin import SenderLogin
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup import Unavailable
-from mailstack.testing import Dialog
+from mailstack.testing import Dialog, Vouch
 
 OWNERS: Mapping[str, str | list[str]] = {
     "Sales@example.org": ["ann", "Bob@Example.NET"],
@@ -152,3 +152,44 @@ async def test_owners_may_stand_in_a_file(tmp_path: Path) -> None:
     file.write_text("sales@example.org\n")
     with pytest.raises(ConfigError, match=f"{file}:1"):
         SenderLogin(owners=lookup.File(file))
+
+
+@pytest.mark.parametrize(
+    ("author", "reply"),
+    [
+        ("ann@example.org", 250),
+        ("Ann <ANN@Example.Org>", 250),
+        ('"Ann, of Sales" <sales@example.org>', 250),
+        ("=?utf-8?q?=C3=84nn?= <ann@example.org>", 250),
+        ("ann@example.org, sales@example.org", 250),
+        ("Team: ann@example.org, sales@example.org;", 250),
+        ("bob@example.org", 550),
+        ("ann@example.org, bob@example.org", 550),
+        ("ann@example.org <bob@example.org>", 550),
+        ("bob@example.org (ann@example.org)", 550),
+        ("ann@example.org)<bob@example.org>", 550),
+        ("<ann@example.org> bob@example.org", 550),
+        ("ann@example.org\r\nFrom: bob@example.org", 550),
+        ("Undisclosed:;", 550),
+        ("ann", 550),
+        ("", 550),
+        ("x" * 3000 + " <ann@example.org>", 550),
+    ],
+)
+async def test_the_author_must_be_the_user_too(author: str, reply: int) -> None:
+    entry = SenderLogin(owners={"sales@example.org": "ann@example.org"}, author=True)
+    async with Dialog(entry, Vouch()) as smtp:
+        await smtp.banner()
+        await smtp.say("EHLO client.example")
+        smtp.session.user = "ann@example.org"
+        data = f"From: {author}\r\n\r\nbody\r\n".encode()
+        assert await smtp.message("ann@example.org", "b@example.net", data) == reply
+
+
+async def test_authors_are_not_looked_at_without_a_login_or_unasked() -> None:
+    for entry, user in ((SenderLogin(author=True), None), (SenderLogin(), "ann@example.org")):
+        async with Dialog(entry, Vouch()) as smtp:
+            await smtp.banner()
+            await smtp.say("EHLO client.example")
+            smtp.session.user = user
+            assert await smtp.message("ann@example.org", "b@example.net", b"From: bob@example.org\r\n\r\n") == 250
