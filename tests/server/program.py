@@ -3,6 +3,7 @@
 held -- verbs that do not come back at once. HOLD says "holding" on standard output and waits for a line on standard
     input, HANG waits for ever.
 maildir PATH -- takes everything into a Maildir, with its spool beside it.
+greylist PATH -- puts off who is new, and remembers it in a database there.
 reader -- reads each message in pieces and keeps none.
 """
 
@@ -14,6 +15,8 @@ from anyio import sleep_forever, to_thread
 
 from mailstack import Command, Limits, Listener, Message, Reply, Server, Stack, hookimpl, log
 from mailstack.handlers import maildir
+from mailstack.middleware import greylist
+from mailstack.services.store import SQLite
 from mailstack.testing import Vouch
 
 
@@ -52,8 +55,18 @@ def reading() -> Server:
     return Server(Stack(Vouch(), reader), LISTENERS, hostname="mx.test", limits=Limits(message_size="2 GiB"))
 
 
+def greylisting(path: str) -> Server:
+    entry = greylist.Greylist(delay="1s", window="1h", trust=0, store=SQLite(f"{path}/grey.db"))
+    return Server(Stack(entry, Vouch()), LISTENERS, hostname="mx.test")
+
+
 LISTENERS = [Listener("127.0.0.1:0")]
-SERVERS: dict[str, Callable[..., Server]] = {"held": held, "maildir": into_maildir, "reader": reading}
+SERVERS: dict[str, Callable[..., Server]] = {
+    "held": held,
+    "maildir": into_maildir,
+    "greylist": greylisting,
+    "reader": reading,
+}
 
 
 def main(backend: str, which: str, *arguments: Any) -> None:

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -130,6 +131,41 @@ def test_a_server_that_is_killed_under_load_keeps_what_it_has_acknowledged(backe
     assert all(found[token, queue_id] == 1 for token, queue_id in acknowledged.items())
     assert set(found.values()) == {1}
     assert {token for token, _ in found} <= sent
+
+
+def tries(line: Line, seconds: float) -> dict[str, float]:
+    """New senders, one after the other: when each has heard that it must wait."""
+    heard: dict[str, float] = {}
+    end = time.monotonic() + seconds
+    line.hello()
+    while time.monotonic() < end:
+        sender = f"{'abcdefghij'[len(heard) % 10]}@d{len(heard)}.test"
+        assert line.say(f"MAIL FROM:<{sender}>").startswith("250")
+        assert line.say("RCPT TO:<b@mx.test>").startswith("451 4.7.1 greylisted")
+        heard[sender] = time.monotonic()
+        assert line.say("RSET").startswith("250")
+    return heard
+
+
+def test_a_greylist_that_is_killed_forgets_a_second_at_most(backend: str, tmp_path: Path) -> None:
+    with process(backend, "greylist", str(tmp_path)) as server:
+        with server.connect() as line:
+            heard = tries(line, 3.5)
+        killed = time.monotonic()
+        server.popen.kill()
+        server.ended()
+    forgotten = []
+    with process(backend, "greylist", str(tmp_path)) as server, server.connect() as line:
+        line.hello()
+        time.sleep(max(0.0, killed + 1.5 - time.monotonic()))  # whoever is remembered has waited long enough
+        for sender in heard:
+            line.say(f"MAIL FROM:<{sender}>")
+            if line.say("RCPT TO:<b@mx.test>").startswith("451"):
+                forgotten.append(sender)
+            line.say("RSET")
+    assert len(heard) > len(forgotten)
+    # A second until they are written, and as long again for a machine that has much else to do.
+    assert all(killed - heard[sender] < 2.0 for sender in forgotten)
 
 
 def send_large(line: Line, octets: int) -> str:
