@@ -6,6 +6,7 @@ import shlex
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 from anyio import to_thread
 
 from mailstack import Listener, config
+from tests.tls import authority_pem, pem
 
 pytestmark = pytest.mark.one_backend
 
@@ -216,6 +218,71 @@ def test_forward_passes_mail_on_to_the_server_behind(tmp_path: Path, backend: st
             (mail,) = (tmp_path / "behind/var/mail/new").iterdir()
             assert mail.read_text().endswith("Subject: hello\n\nIt works.\n")
             assert stop(running, signal.SIGTERM, idle) == 0
+
+
+SMARTHOST = """
+from mailstack import Listener, Server, Stack
+from mailstack.handlers import maildir
+from mailstack.middleware import auth, authfunction, relay, tls
+
+server = Server(
+    Stack(
+        tls.TLS({pem!r}, required=True),
+        auth.Auth(required=True),
+        authfunction.Function(lambda user, password: (user, password) == ("mail@example.org", "there")),
+        relay.Relay(),
+        maildir.Maildir("./var/mail"),
+    ),
+    listeners=[Listener("127.0.0.1:0")],
+)
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_submission_takes_mail_of_who_logs_in_and_logs_in_at_the_smarthost(tmp_path: Path, backend: str) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    (there / "smarthost.py").write_text(SMARTHOST.format(pem=str(pem())))
+    with served(str(there / "smarthost.py"), backend, there) as smarthost:
+        for name in ("submission.users", "submission.password"):
+            (here / name).write_text((CONF / name).read_text())
+        with (here / "submission.users").open("a") as users:
+            users.write("ann@example.org:{PLAIN}lemon\n")
+        (here / "submission.password").write_text("there\n")
+        text = (CONF / "submission.py").read_text()
+        for old, new in (
+            ('"/etc/letsencrypt/live"', repr(str(pem()))),
+            ('"smtp.example.net:587"', f'"localhost:{smarthost.port}"'),
+            ('tls="verify"', f"tls=TLS('verify', ca={str(authority_pem())!r}, name='mx.test')"),
+            ("from pathlib import Path", "from pathlib import Path\nfrom mailstack.services.client import TLS"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        (here / "submission.py").write_text(text)
+        with served(str(here / "submission.py"), backend, here) as running:
+            with smtplib.SMTP("127.0.0.1", running.port, timeout=30) as smtp:
+                smtp.ehlo("laptop.example.org")
+                assert not smtp.has_extn("AUTH")
+                with pytest.raises(smtplib.SMTPSenderRefused, match="STARTTLS"):
+                    smtp.sendmail("ann@example.org", ["bob@example.net"], "Subject: hello\n\nIt works.\n")
+                context = ssl.create_default_context(cafile=str(authority_pem()))
+                context.check_hostname = False  # its name is that of tests
+                smtp.starttls(context=context)
+                smtp.ehlo("laptop.example.org")
+                with pytest.raises(smtplib.SMTPAuthenticationError):
+                    smtp.login("ann@example.org", "melon")
+                with pytest.raises(smtplib.SMTPSenderRefused, match="530"):
+                    smtp.sendmail("ann@example.org", ["bob@example.net"], "Subject: hello\n\nIt works.\n")
+                smtp.login("ann@example.org", "lemon")
+                with pytest.raises(smtplib.SMTPSenderRefused, match="not yours"):
+                    smtp.sendmail("eve@example.org", ["bob@example.net"], "Subject: hello\n\nIt works.\n")
+                smtp.sendmail("ann@example.org", ["bob@example.net"], "Subject: hello\nBcc: eve@x.org\n\nIt works.\n")
+        (mail,) = (there / "var/mail/new").iterdir()
+        content = mail.read_text()
+        assert "From: ann@example.org\n" in content
+        assert "Bcc" not in content
+        assert "laptop" not in content
 
 
 def loaded(name: str) -> ModuleType:
