@@ -111,7 +111,7 @@ class Addresses:
         return self._refusal(recipient)
 
     def _is_no_route(self, address: Address) -> bool:
-        """An expression, or a database, does not take a route to elsewhere for one of ours; what is written is meant."""
+        """No expression or database takes a route to elsewhere for one of ours; what is written is meant."""
         return not place.is_routed(address) or self._table.exact(address) is not None
 
     def _is_role(self, address: Address) -> bool:
