@@ -5,6 +5,11 @@
 It has no queue: a client hears 250 when the server behind has the message, and what that server refuses is refused
 here. `ask_recipients` asks it for each recipient while the client still names them, so that unknown users are refused
 one by one. In Postfix, a second smtpd in master.cf is such a server: `127.0.0.1:10025 inet n - n - - smtpd`.
+
+A smarthost that wants to know who we are, and by whose certificate we know it:
+
+    forward.Forward("smtp.example.net:587", tls="verify", user="edge", password_file="/etc/mailstack/secret")
+    forward.Forward("smtp.example.net:465", implicit_tls=True, user="edge", password_file="…")
 """
 
 from mailstack import Listener, Server, Stack

@@ -4,6 +4,8 @@
     forward.Forward("192.0.2.25", "[2001:db8::1]:25")                       # the second when the first is not there
     forward.Forward("192.0.2.25:25", "192.0.2.26:25", policy="rotate")
     forward.Forward("192.0.2.25:25", ask_recipients=True)                   # it knows who exists
+    forward.Forward("smtp.example.net:587", tls="verify", user="edge", password_file="/etc/mailstack/secret")
+    forward.Forward("smtp.example.net:465", implicit_tls=True, user="edge", password_file="…")
 
 There is no queue here: the client waits while the next server takes the message, and 250 means that it has. Connections
 are kept and used again. What is sent is CRLF and dot-stuffed on every line start, so that nothing in a message can be
@@ -16,11 +18,20 @@ refused for what they are, one by one. With `vouch=True` the next server's word 
 for: then it must be a server that relays for nobody else, or this one is an open relay. The message then follows on the
 connection where the recipients were named.
 
+TLS and AUTH: `tls` says how much is wanted, `user` who we are there. TLS that is wanted and cannot be had, and a login
+that fails, never refuse a message for good: the client hears 451, and the log has an error with server and user. A
+login that was refused is tried again after a minute, or when the password file has changed; the file is read for each
+connection. AUTH= of MAIL is passed on for clients that have logged in here, or are known by their certificates; where
+we have logged in, all other mail goes with AUTH=<> (RFC 4954 section 5). `TLS` and `Login` of `mailstack.services.client`
+say more than these options: an authority, a name, a fingerprint, a certificate of ours; a token, mechanisms.
+
 What the client hears:
 
 * the next server's own reply, 2xx, 4xx or 5xx; its 421 as 451, since a 421 would close the client's connection.
 * 451 4.4.1 -- no server could be talked to, or each broke off before it could have taken the message. A server that
   fails is tried last for half a minute.
+* 451 4.7.4, 4.7.5, 4.7.0 -- no TLS is offered where it is wanted; a handshake failed or a certificate is not right; we
+  cannot log in. Other servers were tried.
 * 451 4.4.2 -- all was sent, and the connection broke before the answer. The message may have arrived; no other server
   is tried, and when the client comes again there may be two. The alternative would be to lose it.
 * 554 5.6.7, 5.6.3, 5.6.1 -- the message needs SMTPUTF8, 8BITMIME or BINARYMIME, which the next server does not offer.
@@ -33,8 +44,9 @@ What the client hears:
 MAIL parameters (SIZE, BODY, SMTPUTF8, RET, ENVID) and RCPT parameters (NOTIFY, ORCPT) are passed on. DSN is offered to
 clients while every next server has offered it when it was last talked to, which is tried at the start.
 
-Caveats: TLS and AUTH towards the next server are not there yet. A client waits up to `final` and the core's hand-over
-limit (`Limits(hand_over=…)`, 5 min) cuts what takes longer, with 451, and the message may then have arrived.
+Caveats: `tls="may"` helps against who listens, not against who interferes. A client waits up to `final`, and the
+core's hand-over limit (`Limits(hand_over=…)`, 5 min) cuts what takes longer, with 451, and the message may then have
+arrived.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     lmtp.Lmtp("unix:/run/dovecot/lmtp")
     lmtp.Lmtp("192.0.2.25:24", ask_recipients=True)                # it knows who exists, and whose mailbox is full
 
-It is `forward` with another language on the wire: the manual of that handler tells of connections, recipients, several
-servers and what the client hears. The difference is the end: a delivery server that has the message says for each
-recipient what became of it.
+It is `forward` with another language on the wire: the manual of that handler tells of connections, TLS and AUTH,
+recipients, several servers and what the client hears. The difference is the end: a delivery server that has the message
+says for each recipient what became of it.
 
 * An LMTP client hears just that, recipient by recipient.
 * An SMTP client has one reply for all. Who is refused at RCPT is seen to before the message is sent: it goes to all or

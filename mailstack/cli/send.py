@@ -16,13 +16,14 @@ import click
 from .failure import told
 
 if TYPE_CHECKING:
-    from ..services.client import Client, Content, Envelope
+    from ..services.client import TLS, Client, Content, Envelope, Login
     from ..services.transport import Address
     from ..wire.reply import Reply
 
 ACCEPTED, BROKEN, TEMPORARY, PERMANENT, PARTLY = 0, 3, 4, 5, 6
 
-STEPS = ("connect", "ehlo", "mail", "rcpt", "data")
+STEPS = ("connect", "ehlo", "auth", "mail", "rcpt", "data")
+SECRET = "MAILSTACK_PASSWORD"  # in the environment
 BLOCK = 256 * 1024
 LARGE = 1024 * 1024  # octets from which on progress is shown
 LINE = b"0123456789" * 7 + b"\r\n"
@@ -37,6 +38,23 @@ _FIELD = re.compile(r"[!-9;-~]+:[^\x00-\x1f\x7f]*")  # RFC 5322 §3.6.8, on one 
 @click.option("--to", "recipients", multiple=True, help="A recipient; may be given several times.", metavar="ADDRESS")
 @click.option("--helo", default=None, help="What to call ourselves. [default: this machine's name]", metavar="NAME")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP.")
+@click.option("--starttls", is_flag=True, help="STARTTLS; an error where it is not offered.")
+@click.option("--tls", "implicit", is_flag=True, help="TLS from the first octet, as on port 465.")
+@click.option("--tls-verify", is_flag=True, help="Check the server's certificate; with STARTTLS, or with --tls.")
+@click.option("--tls-ca", default=None, help="Who may have signed it (PEM); means --tls-verify.", metavar="FILE")
+@click.option("--tls-name", default=None, help="The name that it must have. [default: the server's]", metavar="NAME")
+@click.option("--tls-fingerprint", default=None, help="Its SHA-256, instead; means --tls-verify.", metavar="HEX")
+@click.option("--tls-certificate", default=None, help="Our own, with its key (PEM).", metavar="FILE")
+@click.option("--tls-key", default=None, help="The key, if it is not there.", metavar="FILE")
+@click.option("--user", default=None, help="Log in.", metavar="NAME")
+@click.option(
+    "--password-file",
+    default=None,
+    help=f"Its first line is the password, or the token. [default: ${SECRET}, else it is asked for]",
+    metavar="FILE",
+)
+@click.option("--auth", "mechanisms", multiple=True, help="The mechanism; may be given several times.", metavar="NAME")
+@click.option("--insecure", is_flag=True, help="Say the password in clear, if it must be.")
 @click.option("--no-pipelining", is_flag=True, help="Wait for the answer to each command.")
 @click.option("--no-chunking", is_flag=True, help="Use DATA even where the server offers CHUNKING (BDAT).")
 @click.option("--quit-after", type=click.Choice(STEPS), help="Say QUIT after the answer to this command.")
@@ -54,12 +72,14 @@ _FIELD = re.compile(r"[!-9;-~]+:[^\x00-\x1f\x7f]*")  # RFC 5322 §3.6.8, on one 
 def send(file: str | None, **options: Any) -> None:
     """Send FILE ("-": standard input), or a generated message, and print the conversation, bodies abbreviated.
 
-    A file is sent as it is, but for its line ends, which become CRLF. Exit status:
+    A file is sent as it is, but for its line ends, which become CRLF. What says a password is shown as "(hidden)"; the
+    mechanisms XOAUTH2 and OAUTHBEARER take the password for a token. Exit status:
 
     \b
     0  every recipient was accepted, or --quit-after was reached without a refusal
     2  a mistake in the command
-    3  could not connect, or the connection broke off: whether the message arrived is told
+    3  could not connect, or not with TLS as it is wanted, or there is no way to log in, or the connection broke off:
+       whether the message arrived is told
     4  refused for now, for every recipient
     5  refused for good
     6  accepted for some recipients only
@@ -77,6 +97,8 @@ class Order:
     hostname: str
     envelope: Envelope
     content: Content
+    tls: TLS | None
+    login: Login | None
     until: str | None
     options: dict[str, Any]  # of the client
     quiet: bool
@@ -102,6 +124,8 @@ def _order(file: str | None, **given: Any) -> Order:
         _hostname(given["helo"]),
         _envelope(given["sender"], given["recipients"], given["quit_after"]),
         _content(file, given),
+        _tls(given),
+        _login(given),
         given["quit_after"],
         options,
         given["quiet"],
@@ -120,6 +144,51 @@ def _hostname(given: str | None) -> str:
     return name
 
 
+def _tls(given: dict[str, Any]) -> TLS | None:
+    from ..services.client import TLS
+
+    checks = bool(given["tls_verify"] or given["tls_ca"] or given["tls_fingerprint"])
+    options = {name: given[f"tls_{name}"] for name in ("ca", "name", "certificate", "key") if given[f"tls_{name}"]}
+    if not (given["starttls"] or given["implicit"] or checks or options):
+        return None
+    return TLS(
+        "verify" if checks else "encrypt",
+        implicit=given["implicit"],
+        fingerprint=given["tls_fingerprint"] or (),
+        **options,
+    )
+
+
+def _login(given: dict[str, Any]) -> Login | None:
+    from ..option import ConfigError
+    from ..services.client import Login
+    from ..services.client.sasl import TOKENS
+
+    if given["user"] is None:
+        if given["password_file"] is not None or given["mechanisms"]:
+            raise ConfigError("a password or a mechanism, and nobody to log in", remedy="write --user NAME")
+        return None
+    options: dict[str, Any] = {"mechanisms": given["mechanisms"] or None, "insecure": given["insecure"]}
+    token = bool(given["mechanisms"]) and all(each.upper() in TOKENS for each in given["mechanisms"])
+    if given["password_file"] is not None and not token:
+        return Login(given["user"], password_file=given["password_file"], **options)
+    options["token" if token else "password"] = _secret(given["password_file"])
+    return Login(given["user"], **options)
+
+
+def _secret(file: str | None) -> str:
+    """From a file, the environment, or whoever sits there."""
+    from ..option import ConfigError
+
+    if file is not None:
+        return _opened(file).readline(64 * 1024).decode("utf-8", "replace").rstrip("\r\n")
+    if (found := os.environ.get(SECRET)) is not None:
+        return found
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no password", remedy=f"write --password-file FILE, or set ${SECRET}")
+    return str(click.prompt("Password", hide_input=True, err=True))
+
+
 def _envelope(sender: str, recipients: Sequence[str], until: str | None) -> Envelope:
     from .. import option
     from ..services.client import Envelope
@@ -128,7 +197,7 @@ def _envelope(sender: str, recipients: Sequence[str], until: str | None) -> Enve
 
     source = option.address(sender, name="--from") if sender else Address.NULL
     wanted = [option.address(each, name="--to") for each in recipients]
-    if not wanted and until not in STEPS[:3]:
+    if not wanted and until not in STEPS[:4]:
         raise option.ConfigError("there is no recipient", remedy="write --to user@example.org")
     utf8 = any(each.utf8 for each in (source, *wanted))
     return Envelope(Mail(source, {"SMTPUTF8": True} if utf8 else {}), tuple(map(Rcpt, wanted)))
@@ -232,7 +301,7 @@ def _generated(opening: bytes, size: int) -> Content:
 def _run(order: Order) -> int:
     import anyio
 
-    from ..services.client import Disconnected, Refused, Unsupported
+    from ..services.client import Disconnected, NotAuthenticated, NotSecure, Refused, Unsupported
 
     try:
         return anyio.run(_converse, order)
@@ -245,20 +314,28 @@ def _run(order: Order) -> int:
     except (Refused, Unsupported) as error:
         _complain(f"refused: {error.reply}" if isinstance(error, Refused) else f"not sent: {error.reply.text}")
         return _status([error.reply])
+    except (NotSecure, NotAuthenticated) as error:
+        _complain(str(error))
+        return BROKEN if error.reply is None else _status([error.reply])
     except OSError as error:
         _complain(f"{_words(order.address)}: {error.strerror or error}")
         return BROKEN
 
 
 async def _converse(order: Order) -> int:
-    from ..services.client import Client, dial
+    from ..services.client import Client, reach
 
-    stream = await dial(order.address, order.options.get("timeouts"))
-    async with Client(stream, transcript=None if order.quiet else _printer(order.verbose), **order.options) as client:
+    stream = await reach(order.address, order.options.get("timeouts"), order.tls)
+    transcript = None if order.quiet else _printer(order.verbose)
+    async with Client(stream, transcript=transcript, **order.options) as client:
+        if client.encryption and transcript is not None:
+            transcript("C", f"({client.encryption})")
         await client.greet()
         if order.until == "connect":
             return ACCEPTED
-        await client.hello(order.hostname)
+        await _introduce(client, order)
+        if order.until in ("ehlo", "auth"):
+            return ACCEPTED
         if order.until is not None:
             return _told(order, await _steps(client, order))
         with _progress(order) as content:
@@ -266,10 +343,18 @@ async def _converse(order: Order) -> int:
     return _told(order, outcome.verdicts)
 
 
+async def _introduce(client: Client, order: Order) -> None:
+    """EHLO, and again under TLS; AUTH."""
+    await client.hello(order.hostname)
+    if order.tls is not None and not order.tls.implicit:
+        await client.start_tls(order.tls, order.address)
+        await client.hello(order.hostname)
+    if order.login is not None and order.until != "ehlo":
+        await client.authenticate(order.login)
+
+
 async def _steps(client: Client, order: Order) -> Sequence[Reply]:
     """As far as --quit-after says; the replies that count."""
-    if order.until == "ehlo":
-        return ()
     reply = await client.mail(order.envelope.mail)
     if order.until == "mail" or reply.refused:
         return (reply,)

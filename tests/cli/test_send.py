@@ -4,6 +4,7 @@ import io
 import socket
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,11 @@ from click.testing import CliRunner, Result
 from mailstack import Listener, Recipient, Reply, Server, Stack, hookimpl, option
 from mailstack.cli import main
 from mailstack.cli.send import _generated
+from mailstack.middleware import tls
+from mailstack.middleware.auth import Auth
+from mailstack.session.credentials import PASSWORD, Credentials, Password
 from mailstack.testing import Collect, Delivery, Vouch
+from tests.tls import authority_pem, pem
 
 
 class Policy:
@@ -240,3 +245,86 @@ def test_lmtp_is_spoken_where_it_is_asked_for() -> None:
         result = send("--lmtp", "--to", "b@x.test", "--to", "c@x.test", "--quit-after", "rcpt", "--server", address)
     assert result.exit_code == 6
     assert "C: LHLO " in result.stdout
+
+
+# TLS and AUTH.
+
+
+class Known:
+    mechanisms = PASSWORD
+
+    @hookimpl
+    def auth(self, credentials: Credentials) -> Reply:
+        assert isinstance(credentials, Password)
+        return Reply(235 if (credentials.user, credentials.password) == ("ann", "right") else 535)
+
+
+@pytest.fixture
+def guarded() -> Iterator[list[Served]]:
+    """The same, for who logs in under TLS only: by STARTTLS, and with TLS from the first octet."""
+    box = Collect()
+    stack = Stack(tls.TLS(str(pem())), Auth(required=True, delay=0), Known(), Vouch(), box)
+    listeners = [Listener("127.0.0.1:0"), Listener("127.0.0.1:0", tls=True)]
+    server = Server(stack, listeners, hostname="mx.test")
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(server):
+        yield [Served(":".join(map(str, address)), box.messages) for address in server.addresses]
+
+
+TO = ("--from", "a@example.org", "--to", "b@example.net")
+CHECKED = ("--tls-ca", str(authority_pem()), "--tls-name", "mx.test")
+
+
+def test_it_logs_in_under_tls_and_shows_no_secret(guarded: list[Served], tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("right\n")
+    file.chmod(0o600)
+    login = ("--user", "ann", "--password-file", str(file))
+    for served, how in zip(guarded, ((*CHECKED,), ("--tls", *CHECKED)), strict=True):
+        result = served.send(*TO, *how, *login)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "C: AUTH PLAIN (hidden)" in result.stdout
+        assert "C: (TLSv1.3 " in result.stdout
+        assert b64encode(b"\0ann\0right").decode() not in result.stdout
+    result = guarded[0].send("--starttls", *login, "--auth", "LOGIN", "--quit-after", "auth", "-v")
+    assert result.exit_code == 0
+    assert "S: 334 (hidden)" in result.stdout
+    assert b64encode(b"right").decode() not in result.stdout
+    assert len(guarded[0].messages) == 2
+
+
+def test_a_password_may_come_from_the_environment(guarded: list[Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILSTACK_PASSWORD", "right")
+    assert guarded[0].send(*TO, "--starttls", "--user", "ann").exit_code == 0
+    monkeypatch.setenv("MAILSTACK_PASSWORD", "wrong")
+    result = guarded[0].send(*TO, "--starttls", "--user", "ann")
+    assert result.exit_code == 5
+    assert result.stderr.startswith("mailstack: AUTH PLAIN is refused: 535")
+    monkeypatch.delenv("MAILSTACK_PASSWORD")
+    result = guarded[0].send(*TO, "--starttls", "--user", "ann")
+    assert result.exit_code == 2
+    assert "there is no password" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("--tls-verify", "--user", "ann"), 3, "no TLS: "),
+        (("--tls-ca", str(authority_pem())), 3, "no TLS: "),
+        (("--tls-fingerprint", "0" * 64), 3, "fingerprint"),
+        (("--user", "ann"), 3, "AUTH is not offered"),
+        (("--starttls", "--user", "ann", "--auth", "SCRAM-SHA-1"), 3, "it offers PLAIN LOGIN"),
+        (("--starttls", "--user", "ann", "--auth", "XOAUTH2"), 3, "XOAUTH2 may be used"),
+        (("--starttls", "--user", "ann", "--auth", "NTLM"), 2, "NTLM"),
+        (("--tls-ca", "/nonexistent"), 2, "/nonexistent"),
+        (("--auth", "PLAIN"), 2, "--user"),
+    ],
+)
+def test_what_cannot_be_had_is_told(
+    options: tuple[str, ...], status: int, words: str, guarded: list[Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILSTACK_PASSWORD", "right")
+    result = guarded[0].send(*TO, *options)
+    assert result.exit_code == status
+    assert words in result.stderr
+    assert not guarded[0].messages
+    assert "right" not in result.stdout + result.stderr
