@@ -4,8 +4,8 @@
     mailstack check conf/submission.py
     mailstack serve conf/submission.py
 
-The names in capitals are what has to be changed. Ports 587 (STARTTLS) and 465 (TLS from the first octet) need root at the
-start, and then `Server(user=…)`. There is no queue here: while the smarthost is away, clients hear 451, and people's mail
+The names in capitals are what has to be changed. Ports 587 (STARTTLS) and 465 (TLS from the first octet) need root at
+the start, and then `Server(user=…)`. There is no queue here: while the smarthost is away, clients hear 451, and mail
 programs keep the mail. Nobody can log in before there is somebody in USERS, and a certificate.
 Needs `pip install "mailstack[auth]"`.
 """

@@ -108,9 +108,9 @@ def test_curl(server: Served, program: Program, tmp_path: Path) -> None:
     command += ["b@example.net", "--upload-file", str(tmp_path / "message"), "--cacert", str(authority_pem())]
     command += [f"smtp://localhost:{server.port}", "--user"]
     right, wrong = [f"ann:{PASSWORD}"], ["ann:wrong"]
-    tokens = [["ann", "--oauth2-bearer", token] for token in ("tok-ann", "tok-bob")]
+    own, other = (["ann", "--oauth2-bearer", token] for token in ("tok-ann", "tok-bob"))
     ways = [(each, right, wrong) for each in ("PLAIN", "LOGIN", "CRAM-MD5")]
-    ways += [(each, *tokens) for each in ("OAUTHBEARER", "XOAUTH2")]
+    ways += [(each, own, other) for each in ("OAUTHBEARER", "XOAUTH2")]
     for count, (mechanism, good, bad) in enumerate(ways, 1):
         run(*command, *good, "--login-options", f"AUTH={mechanism}", *(["--sasl-ir"] if count % 2 else []))
         assert "denied" in run(*command, *bad, "--login-options", f"AUTH={mechanism}", well=False)

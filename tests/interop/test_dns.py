@@ -53,6 +53,7 @@ REVERSE = """
 66 PTR evil\\010name.plain.test.
 """
 
+
 def signed(text: str) -> tuple[str, str]:
     """The zone with its signatures, and the anchor to trust."""
     origin = dns.name.from_text("signed.test.")
