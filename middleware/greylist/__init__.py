@@ -12,6 +12,9 @@ Whose mail is known to be good should not wait: put the entry into `Unless`, wit
 trust. Mail to postmaster and abuse is never put off. Below `recipients`, nobody waits only to hear that a user does not
 exist.
 
+`optout` are recipients whose mail is never put off, `optin` the only ones whose mail is: addresses, domains, or lookups
+of such. So users decide for themselves: `optin=lookup.SQL(…)`. A lookup that cannot say is as a dead store.
+
 `by` says what of the triplet counts; without "sender" a client waits once for each recipient. Networks are /24 and /64
 (`prefix`), because large senders try again from another machine. Senders count without what changes with each message:
 BATV and SRS tags, details behind "+", numbers.
@@ -33,6 +36,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import Literal
 
@@ -40,7 +44,10 @@ from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
 from mailstack.services.store import Store, StoreError, key, usual
+from mailstack.services.unavailable import Unavailable
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.session.transaction import Recipient
@@ -59,6 +66,7 @@ class Greylist:
     delay -- how long a new triplet must wait. window -- until when it may come again. keep -- how long it stays known.
     trust -- after how many triplets a client's network is known; 0 is never.
     by -- what counts, of "client", "sender", "recipient". prefix -- bits of networks, of IPv4 and IPv6.
+    optin, optout -- recipients; text or lookups.
     late -- refuse at DATA. tell -- whether the reply says how long to wait.
     store -- where it is remembered. on_fault -- "defer" or "pass". clock -- what time it is, for tests.
 
@@ -76,6 +84,8 @@ class Greylist:
         trust: int = 5,
         by: Iterable[str] = PARTS,
         prefix: Sequence[int] = (24, 64),
+        optin: Given | None = None,
+        optout: Given = (),
         late: bool = False,
         tell: bool = True,
         store: Store | None = None,
@@ -93,6 +103,8 @@ class Greylist:
             raise ConfigError("Greylist(by) is empty: everybody would be one", remedy='write by=("client", "sender")')
         self._by = tuple(part for part in PARTS if part in wanted)
         self._bits = _bits(prefix)
+        self._optin = None if optin is None else lookup.addresses(optin, name="Greylist(optin)")
+        self._optout = lookup.addresses(optout, name="Greylist(optout)")
         self._late = option.boolean(late, name="Greylist(late)")
         self._tell = option.boolean(tell, name="Greylist(tell)")
         self._passes = option.choice(on_fault, "defer", "pass", name="Greylist(on_fault)") == "pass"
@@ -102,7 +114,10 @@ class Greylist:
 
     @hookimpl
     async def lifespan(self, server: object, call_next: LiveOn) -> None:
-        async with self.store.opened(read_only=bool(getattr(server, "rehearsal", False))):
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.store.opened(read_only=bool(getattr(server, "rehearsal", False))))
+            for door in filter(None, (self._optin, self._optout)):
+                await stack.enter_async_context(door.opened())
             await call_next()
 
     @hookimpl
@@ -131,14 +146,23 @@ class Greylist:
         """0.0, or how long to wait."""
         try:
             return await self._decide(session, recipient)
-        except StoreError as error:
+        except (StoreError, Unavailable) as error:
             if not self._passes:
                 raise
             log.warning("greylist passed over", session=session.id, who="greylist", reason=str(error))
             return 0.0
 
+    async def _wants(self, recipient: Recipient) -> bool:
+        """Whether this recipient's mail is put off at all."""
+        address = recipient.address
+        if self._optin is not None and await self._optin.find(address) is None:
+            return False
+        return await self._optout.find(address) is None
+
     async def _decide(self, session: Session, recipient: Recipient) -> float:
         assert session.transaction is not None
+        if not await self._wants(recipient):
+            return 0.0
         network = self._network(session.client.host, session.client.port is not None)
         now = self._clock()
         trusted = await self._trusted(network, now)

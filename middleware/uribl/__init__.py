@@ -19,7 +19,6 @@ counts in the session's budget of DNS (`Resolver(session_queries=…)`): hosts t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
 from anyio import CapacityLimiter, to_thread
@@ -28,7 +27,9 @@ from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.contract.postpone import all_must_be_heard
 from mailstack.option import ConfigError
+from mailstack.services import lookup
 from mailstack.services.dnslist import Found, Lists, Threshold, Zone, domains_of, is_public
+from mailstack.services.lookup.given import Given
 from mailstack.services.scan import Sample
 from mailstack.session.message import Message
 from mailstack.session.session import Session
@@ -48,7 +49,8 @@ class URIBL:
 
     zones, threshold, temporary -- as in `dnsbl`. timeout -- for all questions of a message together.
     scan -- octets of the message that are read. hosts -- how many are asked for. levels -- names for each.
-    ignore -- domains that are not asked for. mark -- the field that tells of hits below the threshold, "" for none.
+    ignore -- domains that are not asked for, and all below them; text or lookups.
+    mark -- the field that tells of hits below the threshold, "" for none.
 
     ConfigError for what makes no sense.
     """
@@ -64,7 +66,7 @@ class URIBL:
         scan: str | int = "256 KiB",
         hosts: int = 20,
         levels: int = 2,
-        ignore: Iterable[str] = IGNORED,
+        ignore: Given = IGNORED,
         mark: str = "",
     ) -> None:
         self._lists = Lists(zones, timeout=timeout, name="URIBL")
@@ -73,15 +75,15 @@ class URIBL:
         self._scan = option.size(scan, name="URIBL(scan)")
         self._hosts = option.integer(hosts, name="URIBL(hosts)", minimum=1, maximum=200)
         self._levels = option.integer(levels, name="URIBL(levels)", minimum=1, maximum=5)
-        wanted = [ignore] if isinstance(ignore, str) else ignore
-        self._ignore = frozenset(option.domain(domain, name="URIBL(ignore)") for domain in wanted)
+        self._ignore = lookup.domains(ignore, name="URIBL(ignore)")
         self._mark = _field(mark)
         self._threads: CapacityLimiter | None = None
 
     @hookimpl
     async def lifespan(self, call_next: LiveOn) -> None:
         self._threads = CapacityLimiter(2)  # the reading is all Python, and holds the interpreter anyway
-        await call_next()
+        async with self._ignore.opened():
+            await call_next()
         self._lists.report()
 
     @hookimpl
@@ -97,12 +99,14 @@ class URIBL:
     async def _ask(self, session: Session, found: list[str | IPAddress]) -> Found:
         """Names and addresses, all at the same time."""
         ips = [host for host in found if not isinstance(host, str) and is_public(host)]
-        names = [name for host in found if isinstance(host, str) for name in self._names(host)]
+        names = [name for host in found if isinstance(host, str) for name in await self._names(host)]
         return await self._lists.ask(session, "message", names, ips)
 
-    def _names(self, host: str) -> list[str]:
-        names = list(domains_of(host, 10))
-        return [] if self._ignore.intersection(names) else list(domains_of(host, self._levels))
+    async def _names(self, host: str) -> list[str]:
+        for name in domains_of(host, 10):
+            if await self._ignore.find(name) is not None:
+                return []
+        return list(domains_of(host, self._levels))
 
 
 def _field(name: str) -> str:

@@ -13,6 +13,7 @@ from mailstack.cli import main
 from mailstack.middleware import greylist
 from mailstack.middleware.greylist.record import Record, normal_sender
 from mailstack.option import ConfigError
+from mailstack.services import lookup
 from mailstack.services.store import Memory, SQLite, Store, StoreError
 from mailstack.testing import Conversation, Dialog, Vouch
 
@@ -148,6 +149,36 @@ async def test_late_puts_the_whole_message_off(clock: Clock) -> None:
         assert str(await smtp.say("DATA")) == "451 4.7.1 greylisted, try again later"
         assert (await tried(smtp)).startswith("250")
         assert await smtp.say("DATA") == 354
+
+
+@pytest.mark.parametrize(
+    ("options", "recipient", "code"),
+    [
+        ({"optin": ["bob@example.net"]}, "bob@example.net", "451"),
+        ({"optin": ["bob@example.net"]}, "carl@example.net", "250"),
+        ({"optin": []}, "bob@example.net", "250"),
+        ({"optout": "example.net"}, "bob@example.net", "250"),
+        ({"optin": "example.net", "optout": lookup.Function({"bob@example.net": ""}.get)}, "bob@example.net", "250"),
+        ({"optin": "example.net", "optout": lookup.Function({"bob@example.net": ""}.get)}, "carl@example.net", "451"),
+    ],
+)
+async def test_recipients_decide_for_themselves(
+    clock: Clock, options: dict[str, Any], recipient: str, code: str
+) -> None:
+    async with Dialog(greylist.Greylist(**options, store=Memory(clock=clock), clock=clock), Vouch()) as smtp:
+        await greeted(smtp)
+        assert (await tried(smtp, recipient=recipient)).startswith(code)
+
+
+async def test_a_lookup_that_cannot_say_is_as_a_dead_store(clock: Clock) -> None:
+    def down(key: str) -> str | None:
+        raise lookup.Unavailable("the database is down")
+
+    for on_fault, code in (("defer", "451 4.3.0"), ("pass", "250")):
+        entry = greylist.Greylist(optin=lookup.Function(down), store=Memory(clock=clock), on_fault=on_fault)  # type: ignore[arg-type]
+        async with Dialog(entry, Vouch()) as smtp:
+            await greeted(smtp)
+            assert (await tried(smtp)).startswith(code)
 
 
 class Dead(Memory):
