@@ -22,7 +22,7 @@ TLS and AUTH: `tls` says how much is wanted, `user` who we are there. TLS that i
 that fails, never refuse a message for good: the client hears 451, and the log has an error with server and user. A
 login that was refused is tried again after a minute, or when the password file has changed; the file is read for each
 connection. AUTH= of MAIL is passed on for clients that have logged in here, or are known by their certificates; where
-we have logged in, all other mail goes with AUTH=<> (RFC 4954 section 5). `TLS` and `Login` of `mailstack.services.client`
+we have logged in, all other mail goes with AUTH=<> (RFC 4954 §5). `TLS` and `Login` of `mailstack.services.client`
 say more than these options: an authority, a name, a fingerprint, a certificate of ours; a token, mechanisms.
 
 What the client hears:
