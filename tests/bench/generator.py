@@ -74,6 +74,8 @@ class Conversation:
         self.heard = b""
         self.pending = memoryview(b"")
         self.finished = False
+        if steps[0].send:  # before the banner
+            self.begin(steps[0].send)
 
     def write(self) -> None:
         """Send what the socket takes; the rest stays pending."""
