@@ -89,7 +89,12 @@ def yardstick(folder: Path, count: int) -> list[float]:
 
 async def show_greylist(folder: Path) -> None:
     print(f"greylist, CPU µs for each of {DECISIONS} decisions    median   90 %   mean with writing")
-    kinds = {"new": ("5m", 0), "waiting": ("5m", 0), "known": (0, 0), "known client": (0, 1)}
+    kinds: dict[str, tuple[str | float, int]] = {
+        "new": ("5m", 0),
+        "waiting": ("5m", 0),
+        "known": (0, 0),
+        "known client": (0, 1),
+    }
     for kind, (delay, trust) in kinds.items():
         entry = greylist.Greylist(delay=delay, trust=trust, store=SQLite(folder / f"{kind}.db"))
         spent, rest = await decisions(entry, kind, DECISIONS)
