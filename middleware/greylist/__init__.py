@@ -85,7 +85,7 @@ class Greylist:
         by: Iterable[str] = PARTS,
         prefix: Sequence[int] = (24, 64),
         optin: Given | None = None,
-        optout: Given = (),
+        optout: Given | None = None,
         late: bool = False,
         tell: bool = True,
         store: Store | None = None,
@@ -104,7 +104,7 @@ class Greylist:
         self._by = tuple(part for part in PARTS if part in wanted)
         self._bits = _bits(prefix)
         self._optin = None if optin is None else lookup.addresses(optin, name="Greylist(optin)")
-        self._optout = lookup.addresses(optout, name="Greylist(optout)")
+        self._optout = None if optout is None else lookup.addresses(optout, name="Greylist(optout)")
         self._late = option.boolean(late, name="Greylist(late)")
         self._tell = option.boolean(tell, name="Greylist(tell)")
         self._passes = option.choice(on_fault, "defer", "pass", name="Greylist(on_fault)") == "pass"
@@ -157,11 +157,11 @@ class Greylist:
         address = recipient.address
         if self._optin is not None and await self._optin.find(address) is None:
             return False
-        return await self._optout.find(address) is None
+        return self._optout is None or await self._optout.find(address) is None
 
     async def _decide(self, session: Session, recipient: Recipient) -> float:
         assert session.transaction is not None
-        if not await self._wants(recipient):
+        if (self._optin or self._optout) and not await self._wants(recipient):
             return 0.0
         network = self._network(session.client.host, session.client.port is not None)
         now = self._clock()

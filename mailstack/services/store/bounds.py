@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ KEY = 200  # octets; a key is ASCII
 VALUE = 4096  # octets
 LONGEST = 10 * 366 * 86400.0  # seconds that something is kept at most
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.\-~:@+=]*").fullmatch  # what quoting leaves as it is; most keys are nothing else
 _DIGEST = 32  # hexadecimal digits behind what is cut
 
 
@@ -24,7 +26,8 @@ def key(*parts: object) -> str:
 
     A long one is cut, and the rest of it is a hash.
     """
-    text = "/".join(quote(str(part), safe=":@+=", errors="surrogatepass") for part in parts)
+    texts = map(str, parts)
+    text = "/".join([each if _PLAIN(each) else quote(each, safe=":@+=", errors="surrogatepass") for each in texts])
     if len(text) <= KEY:
         return text
     return text[: KEY - _DIGEST - 1] + "~" + sha256(text.encode()).hexdigest()[:_DIGEST]
