@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -24,7 +24,7 @@ import dns.rrset
 from anyio import create_task_group, wait_readable
 
 from mailstack.services import transport
-from mailstack.services.transport import RawStream
+from mailstack.services.transport import BrokenStream, RawStream
 
 Give = Callable[[dns.message.Message, str], Any]
 SOA = "ns.test. hostmaster.test. 1 3600 600 86400 {minimum}"
@@ -121,8 +121,9 @@ class NameServer:
         while received and len(received) < 2 + int.from_bytes(received[:2], "big"):
             received += await stream.receive()
         if received:
-            for each in await self._give(received[2:], "tcp"):
-                await stream.send(len(each).to_bytes(2, "big") + each)
+            with suppress(BrokenStream):  # who asked may have gone
+                for each in await self._give(received[2:], "tcp"):
+                    await stream.send(len(each).to_bytes(2, "big") + each)
         await stream.close()
 
 

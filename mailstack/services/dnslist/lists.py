@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .names import IPAddress, reversed_ip
 from .zone import Zone, is_error
 
 _TEXT = 200  # characters of a list's text that are told
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 @dataclass(slots=True)
@@ -144,9 +146,12 @@ class Threshold:
 
 
 async def _text(session: Session, name: str) -> str:
-    """What the list tells of it; a list without texts is no worse."""
+    """What the list tells of it, in one line of printable ASCII: it will stand in replies and header fields.
+
+    A list without texts is no worse.
+    """
     try:
         texts = (await session.resolver.txt(name)).records
     except DNSError:
         return ""
-    return texts[0].decode("ascii", "replace")[:_TEXT] if texts else ""
+    return _UNPRINTABLE.sub("?", texts[0][:_TEXT].decode("latin-1")) if texts else ""
