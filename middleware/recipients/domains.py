@@ -8,7 +8,6 @@ from mailstack.contract.hookspec import hookimpl
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
 from mailstack.session.transaction import Recipient
-from mailstack.wire.address import Address
 
 from .place import is_routed
 
@@ -38,15 +37,12 @@ class Domains:
     @hookimpl
     def rcpt(self, recipient: Recipient) -> None:
         address = recipient.address
-        if self._find_now(address.domain) is not None and self._takes(address):
+        if self._find_now(address.domain) is not None and (self._routed or not is_routed(address)):
             recipient.accept()
-
-    def _takes(self, address: Address) -> bool:
-        return self._routed or not is_routed(address)
 
 
 async def _rcpt(self: Domains, recipient: Recipient) -> None:
     """Where a lookup waits."""
     address = recipient.address
-    if self._takes(address) and await self._domains.find(address.domain) is not None:
+    if (self._routed or not is_routed(address)) and await self._domains.find(address.domain) is not None:
         recipient.accept()
