@@ -33,6 +33,18 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *entry_points(GROUP)})
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of plugins are named, and not loaded for it."""
+        own = [(name, command.get_short_help_str(80)) for name, command in sorted(self.commands.items())]
+        brought = entry_points(GROUP)
+        others = [
+            (name, f"Of {points[0].module}.") for name, points in sorted(brought.items()) if name not in self.commands
+        ]
+        for title, rows in (("Commands", own), ("Commands of plugins", others)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
         if own is not None:

@@ -78,7 +78,7 @@ class Message:
 
     def put_in_front(self, name: str, text: str) -> None:
         """Put a text in front of the first field of that name, or append one."""
-        self._change(f"tagged {name}", self._header.put_in_front(name, text))
+        self._change(f"tagged the {name}", self._header.put_in_front(name, text))
 
     def set_header(self, header: Header, what: str = "changed the header section") -> None:
         """Take another header section as a whole."""

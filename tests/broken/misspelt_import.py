@@ -1,4 +1,4 @@
-# expect: 3: cannot import name 'recipeints' -> did you mean recipients?
+# expect: 3: cannot import name 'recipeints' -> did you mean recipients
 from mailstack import Server, Stack
 from mailstack.middleware import recipeints
 

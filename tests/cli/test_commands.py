@@ -38,7 +38,8 @@ def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_help_lists_the_commands_and_version_is_the_packages() -> None:
     words = run("--help").stdout
-    assert [line.split()[0] for line in words.partition("Commands:\n")[2].splitlines()] == sorted(main.commands)
+    own = words.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in own.splitlines()] == sorted(main.commands)
     assert run("--version").stdout == f"mailstack, version {__version__}\n"
 
 
