@@ -37,6 +37,8 @@ from .background import Background
 from .dialog import HANDLERS, Dialog
 from .house import House
 
+_GREETING, _CLOSED = State.GREETING, State.CLOSED  # plain names, see there
+
 # Inside a body no reply is due before its end; behind the last reply there is no other.
 _IN_BODY = frozenset({State.DATA, State.CHUNK})
 _NO_TIME_TO_CLOSE = _IN_BODY | {State.CLOSED}
@@ -213,7 +215,7 @@ class Connection:
     async def _talk(self) -> None:
         """The command loop, in a scope that is renewed when a run of checks was late and has spent it."""
         protocol, session = self.protocol, self.session
-        while self._cut is None and (protocol.state is not State.CLOSED or protocol.due):
+        while self._cut is None and (protocol.state is not _CLOSED or protocol.due):
             session.watch = watch = Watch(shared=True, scope=self.house.new_scope)
             self._scope = watch.scope
             with watch.scope:
@@ -224,10 +226,10 @@ class Connection:
     async def _dialog(self, watch: Watch) -> None:
         """Commands until the end, or until `watch` has expired."""
         protocol, dialog = self.protocol, self.dialog
-        if protocol.state is State.GREETING:
+        if protocol.state is _GREETING:
             await dialog.greet()
             self._say_after()
-        while protocol.state is not State.CLOSED:
+        while protocol.state is not _CLOSED:
             if watch.expired:
                 return
             event = protocol.next_event()
@@ -288,7 +290,7 @@ class Connection:
 
     async def _say_last(self, reply: Reply | None) -> None:
         """What the client is still due, if it listens."""
-        if reply is not None and self.protocol.state is not State.CLOSED:
+        if reply is not None and self.protocol.state is not _CLOSED:
             self.protocol.say(reply)
         output = self.protocol.take_output()
         if output:

@@ -82,8 +82,9 @@ class EndOfBody(NamedTuple):
 
 Event = AnyCommand | Refused | Body | EndOfBody | NeedData
 
-# Nothing is read in these.
-_DEAF = (State.GREETING, State.CLOSED)
+# Names of the module for what each command asks: Python 3.11 finds a member of an enumeration through its metaclass,
+# which costs as much as a call.
+_GREETING, _CLOSED, _READY, _DATA, _CHUNK = State.GREETING, State.CLOSED, State.READY, State.DATA, State.CHUNK
 
 _GREETED = (State.READY, State.HELLO, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT)
 
@@ -131,6 +132,11 @@ _NO_WEB = Reply(554, "this is a mail server", status="5.5.1", close=True)
 
 # Not SMTP at all: a browser that was lured here, or one protocol's request replayed at another (ALPACA).
 _FOREIGN = tuple(b"GET |POST |HEAD |PUT |CONNECT |OPTIONS |PRI * |HOST:|USER-AGENT:|CONTENT-".split(b"|"))
+
+
+_NO_CHUNK = (Bdat(0, True), State.RCPT)
+_NONE: frozenset[str] = frozenset()
+_NO_KEYWORDS: Mapping[str, str] = {}
 
 
 def _foreign(line: bytes) -> bool:
@@ -187,9 +193,9 @@ class ServerProtocol:
         self.line_limit = line_limit
         self.auth_limit = auth_limit
         self.parameters = parameters
-        self.state = State.GREETING
-        self.keywords: Mapping[str, str] = {}
-        self.leniency: frozenset[str] = frozenset()
+        self.state = _GREETING
+        self.keywords = _NO_KEYWORDS
+        self.leniency: frozenset[str] = _NONE
         self.utf8 = False
         self._legal = LEGAL
         self._buffer = b""
@@ -200,7 +206,7 @@ class ServerProtocol:
         self._overlong = b""  # the start of a line over the limit, whose rest is thrown away
         self._data: DataDecoder | None = None
         self._chunk: ChunkDecoder | None = None
-        self._chunk_opened = (Bdat(0, True), State.RCPT)
+        self._chunk_opened = _NO_CHUNK
         self._chunk_start = b""
         self._pending = False
 
@@ -223,26 +229,20 @@ class ServerProtocol:
 
     def next_event(self) -> Event:
         """The next thing that the client said, or NEED_DATA."""
-        if self._at >= len(self._buffer) and not self._due():
-            return NEED_DATA
-        if self.state is State.DATA:
+        state = self.state
+        if state is _DATA:
             return self._next_of_data()
-        if self.state is State.CHUNK:
+        if state is _CHUNK:
             return self._next_of_chunk()
+        if self._at >= len(self._buffer) or state is _GREETING or state is _CLOSED:
+            return NEED_DATA
         return self._next_command()
 
-    def _due(self) -> bool:
-        """Whether the end of a body is still to be told: its octets may have come with the last of the input."""
-        decoder = self._data if self.state is State.DATA else self._chunk if self.state is State.CHUNK else None
-        return decoder is not None and decoder.done
-
     def _next_command(self) -> Event:
-        if self.state in _DEAF:
-            return NEED_DATA
         buffer, at = self._buffer, self._at
         end = buffer.find(b"\r\n", at, at + self.line_limit)
-        if end >= 0 and not self._overlong and buffer.find(b"\n", at, end) < 0:
-            line = buffer[at:end]  # as nearly all are
+        line = buffer[at:end]
+        if end >= 0 and b"\n" not in line and not self._overlong:  # as nearly all are
             self._at = end + 2
         else:
             found = self._next_line()
@@ -312,7 +312,7 @@ class ServerProtocol:
         elif line.lstrip()[:4].upper() == b"BDAT" and not reply.close:
             reply = replace(reply, close=True)
         if reply.close:
-            self.state = State.CLOSED
+            self.state = _CLOSED
         return Refused(line[:4].decode("ascii", "replace").upper(), reply)
 
     def _limit_of(self, line: bytes) -> int:
@@ -335,17 +335,18 @@ class ServerProtocol:
     def _next_of_data(self) -> Event:
         decoder = self._data
         assert decoder is not None
-        decoded = b""
         if not decoder.done:
-            decoded = decoder.feed(self._buffer[self._at :])
+            if self._at >= len(self._buffer):
+                return NEED_DATA
+            decoded = decoder.feed(self._buffer[self._at :] if self._at else self._buffer)
             self._buffer = decoder.trailing
             self._at = 0
-        if decoded:
-            return Body(decoded)
-        if not decoder.done:
-            return NEED_DATA
+            if decoded:
+                return Body(decoded)
+            if not decoder.done:
+                return NEED_DATA
         self._data = None
-        self.state = State.READY
+        self.state = _READY
         self.utf8 = False
         return EndOfBody(True, decoder.fault)
 
@@ -354,11 +355,13 @@ class ServerProtocol:
             self._chunk = ChunkDecoder(self.normalise, binary=self._legal is LEGAL_BINARY)
         self._chunk_start = self._chunk.start(command.size, command.last)
         self._chunk_opened = (command, self.state)
-        self.state = State.CHUNK
+        self.state = _CHUNK
 
     def _next_of_chunk(self) -> Event:
         decoder = self._chunk
         assert decoder is not None
+        if not decoder.done and self._at >= len(self._buffer):
+            return NEED_DATA
         decoded, self._chunk_start = self._chunk_start, b""
         if not decoder.done:
             end = self._at + decoder.left
@@ -377,7 +380,7 @@ class ServerProtocol:
             return Refused(command.verb, _OUT_OF_TURN[before])
         if command.last:
             self._forget()
-        self.state = State.READY if command.last else State.CHUNKED
+        self.state = _READY if command.last else State.CHUNKED
         return EndOfBody(command.last, decoder.fault)
 
     # Replies in, octets out.
@@ -391,8 +394,9 @@ class ServerProtocol:
         """The reply to a command from `next_event()`; a positive one moves the state."""
         kind = type(command)
         if reply.code < 400:
-            if kind in NEXT:
-                self.state = NEXT[kind]
+            following = NEXT.get(kind)
+            if following is not None:
+                self.state = following
             if kind is Mail and command.parameters:  # type: ignore[union-attr]
                 self._opened(command.parameters)  # type: ignore[union-attr]
             elif kind is Data:
@@ -416,13 +420,13 @@ class ServerProtocol:
 
     def say(self, reply: Reply) -> None:
         """A reply that answers no command: to `Refused`, to the end of a body, or a 421 of the server's own."""
-        self._write(reply, self.state is not State.GREETING)
+        self._write(reply, self.state is not _GREETING)
 
     def reset(self) -> None:
         """The transaction is over (RSET, or the server dropped it)."""
         self._forget()
-        if self.state not in (State.HELLO, State.SHUNNED, State.CLOSED):
-            self.state = State.READY
+        if self.state not in (State.HELLO, State.SHUNNED, _CLOSED):
+            self.state = _READY
 
     def restart(self) -> None:
         """Forget all that the client said (STARTTLS: RFC 3207 §4.2, XCLIENT); EHLO is due."""
@@ -437,7 +441,7 @@ class ServerProtocol:
 
     def _write(self, reply: Reply, enhanced: bool) -> None:
         if reply.close:
-            self.state = State.CLOSED
+            self.state = _CLOSED
             if reply.temporary and reply.code != 421:
                 reply = replace(reply, code=421)
         octets = reply.encode(enhanced)
