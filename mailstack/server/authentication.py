@@ -78,8 +78,9 @@ async def authenticate(connection: Connection, mechanism: str, credentials: Cred
         if isinstance(credentials, Password) and not credentials.password:
             reply = answers.NOBODY_KNOWS  # which some directories take for an anonymous login (RFC 4513 §6.3.1)
         else:
-            reply = house.auth.call(session, Claim(mechanism, credentials))
-            if house.auth.is_async:
+            ask, waits = house.auth
+            reply = ask(session, Claim(mechanism, credentials))
+            if waits:
                 reply = await reply  # type: ignore[misc]
         by, session.answered_by = session.answered_by, asking
         if reply is answers.NOBODY_KNOWS:

@@ -54,8 +54,9 @@ class Dialog:
         self._connected = True
         if house.names_clients:
             connection.look_for_name()
-        reply = house.connect.call(session, None)
-        if house.connect.is_async:
+        ask, waits = house.connect
+        reply = ask(session, None)
+        if waits:
             reply = await reply
         if reply is DEFER:
             reply = answers.BROKEN  # a fault passes; a 4xx in place of the banner would be 503 until the client leaves
@@ -71,8 +72,9 @@ class Dialog:
             await connection.tell_name()
         esmtp = command.verb != "HELO"
         keywords = Keywords(house.keywords if esmtp else {}, session.journal)
-        reply = house.ehlo.call(session, Greeting(command.verb, command.hostname, keywords))
-        if house.ehlo.is_async:
+        ask, waits = house.ehlo
+        reply = ask(session, Greeting(command.verb, command.hostname, keywords))
+        if waits:
             reply = await reply
         if reply.code < 400:
             self.drop("EHLO")
@@ -90,9 +92,10 @@ class Dialog:
             self._answer("mail", command, answers.TOO_LARGE)
             return
         sender = Sender(command.sender, command.parameters, session.journal)
-        session.transaction = Transaction(house.new_id(), sender, session.journal, house.spool.path)
-        reply = house.mail.call(session, sender)
-        if house.mail.is_async:
+        session.transaction = Transaction(house.new_id(), sender, session.journal, house.spool_path)
+        ask, waits = house.mail
+        reply = ask(session, sender)
+        if waits:
             reply = await reply
         if reply.code >= 400:
             self.drop("refused")
@@ -111,8 +114,9 @@ class Dialog:
         recipient = Recipient(command.recipient, command.parameters, session.journal)
         if command.recipient.postmaster:
             recipient.accept()  # RFC 5321 §4.5.1
-        reply = house.rcpt.call(session, recipient)
-        if house.rcpt.is_async:
+        ask, waits = house.rcpt
+        reply = ask(session, recipient)
+        if waits:
             reply = await reply
         if reply.code < 400 and not recipient.accepted:
             reply = answers.RELAYING_DENIED
@@ -163,10 +167,9 @@ class Dialog:
 
     async def _ask_data(self, *, chunked: bool) -> Reply:
         connection = self.connection
-        step = connection.house.data
-        reply: Reply = step.call(connection.session, chunked)
-        if step.is_async:
-            reply = await reply  # type: ignore[misc]
+        ask, waits = connection.house.data
+        answer = ask(connection.session, chunked)
+        reply: Reply = await answer if waits else answer
         return reply
 
     async def rset(self, command: Rset) -> None:
@@ -182,8 +185,9 @@ class Dialog:
         house = connection.house
         self.answering = True
         try:
-            reply = house.command.call(connection.session, command)
-            if house.command.is_async:
+            ask, waits = house.command
+            reply = ask(connection.session, command)
+            if waits:
                 reply = await reply
         except Aborted as aborted:
             reply = aborted.reply
@@ -227,9 +231,9 @@ class Dialog:
         self._restarted = True
         if house.names_clients:
             connection.look_for_name()
-        reply: Reply = house.connect.call(connection.session, None)
-        if house.connect.is_async:
-            reply = await reply  # type: ignore[misc]
+        ask, waits = house.connect
+        answer = ask(connection.session, None)
+        reply: Reply = await answer if waits else answer
         return answers.BROKEN if reply is DEFER else reply
 
     async def refused(self, event: Refused) -> None:

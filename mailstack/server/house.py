@@ -30,7 +30,8 @@ Received = Callable[[Session, Transaction], "str | bytes | None"]
 class House:
     """One running server, as its connections see it.
 
-    connect, ehlo, mail … -- the compiled chain of each phase (`contract.chain.Step`).
+    connect, ehlo, mail … -- the compiled chain of each phase: what to ask, and whether its answer is to be awaited (a
+        `contract.step.Step` as a plain pair, which is taken apart for each command).
     keywords -- what EHLO offers before middleware adds its own.
     names_clients -- whether names are looked up for the addresses of clients; confirms_names -- and led back;
         names_early -- and waited for at EHLO.
@@ -61,6 +62,7 @@ class House:
         self.header_line = int(limits.header_line)
         self.hand_over = float(limits.hand_over)
         self.spool = spool
+        self.spool_path = spool.path
         self.hostname = hostname
         self.received = received
         self.normalise = normalise
@@ -115,8 +117,9 @@ class House:
             ends["queue"] = would_be_queued
         envelope, hand_over = float(self.limits.envelope), self.hand_over
 
-        def chain(hook: str, limit: float) -> Any:
-            return self.pipeline.chain(hook, ends[hook], limit)
+        def chain(hook: str, limit: float) -> tuple[Callable[[Session, Any], Any], bool]:
+            step = self.pipeline.chain(hook, ends[hook], limit)
+            return step.call, step.is_async
 
         self.connect = chain("connect", envelope)
         self.ehlo = chain("ehlo", envelope)

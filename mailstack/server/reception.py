@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..session.transaction import Recipient, Transaction
     from .connection import Connection
 
+_SHORTEST = len("Received:")
 _FAULTS = {
     "header section too large": answers.HEADER_TOO_LARGE,
     "header line too long": answers.HEADER_TOO_LARGE,
@@ -126,9 +127,9 @@ class Reception:
         assert transaction is not None
         self._splitter = None
         raw = splitter.raw
-        # Counting lines is quick and never too low; only a suspect is parsed.
+        # Counting octets or lines is quick and never too low; only a suspect is parsed.
         most = house.limits.received_fields
-        if raw.count(b"\n") >= most and Header(raw).count("Received") >= most:
+        if len(raw) > most * _SHORTEST and raw.count(b"\n") >= most and Header(raw).count("Received") >= most:
             self.refuse("headers", answers.LOOP)
             return False
         try:
@@ -145,8 +146,9 @@ class Reception:
             blank_line=splitter.separator,
         )
         transaction.message = message
-        reply = house.headers.call(session, message)
-        if house.headers.is_async:
+        ask, waits = house.headers
+        reply = ask(session, message)
+        if waits:
             reply = await reply
         if reply.code >= 400:
             self.refuse("headers", reply)
@@ -194,8 +196,9 @@ class Reception:
         session, house = connection.session, connection.house
         transaction = session.transaction
         assert transaction is not None
-        reply = house.message.call(session, message)
-        if house.message.is_async:
+        ask, waits = house.message
+        reply = ask(session, message)
+        if waits:
             reply = await reply
         if reply.code < 400 and verdicts.given(transaction.recipients):
             reply = self._weigh(reply, transaction.recipients)
@@ -210,17 +213,18 @@ class Reception:
 
     async def _queue(self, message: Message, transaction: Transaction) -> Reply:
         """Once begun, neither the client nor a shutdown cuts it short. Whoever was refused before is not shown."""
-        session, step = self._connection.session, self._connection.house.queue
+        session = self._connection.session
+        ask, waits = self._connection.house.queue
         recipients = transaction.recipients
         if verdicts.given(recipients):
             transaction.recipients = verdicts.remaining(recipients)
         self._own = True
         try:
-            if not step.is_async:
-                reply: Reply = step.call(session, message)
+            if not waits:
+                reply: Reply = ask(session, message)
             else:
                 with CancelScope(shield=True):
-                    reply = await step.call(session, message)
+                    reply = await ask(session, message)
         finally:
             transaction.recipients = recipients
         if not session.lmtp and verdicts.given(recipients):

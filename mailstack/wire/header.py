@@ -161,7 +161,7 @@ class Header:
 
         A field that is unreadable but mentions the name goes too: some reader behind us might be less strict.
         """
-        if b"authentication-results" not in self.raw.lower():
+        if self.raw.lower().find(b"authentication-results") < 0:
             return self
         ours = hostname.lower().rstrip(".")
         results = self._named("Authentication-Results")
@@ -248,7 +248,7 @@ class HeaderSplitter:
     def __init__(self, max_size: int = 262144, max_line: int = 65536) -> None:
         self._max_size = max_size
         self._max_line = max_line
-        self._buffer = bytearray()
+        self._buffer: bytearray | None = None  # only where the section comes in several pieces
         self._named = False  # the first line is a header field
         self.complete = False
         self.raw = b""
@@ -263,7 +263,7 @@ class HeaderSplitter:
             return b""
         octets: bytes | bytearray = data
         searched = 0
-        if self._buffer:
+        if self._buffer is not None:
             searched = max(0, len(self._buffer) - len(_SECTION_END) + 1)
             self._buffer += data
             octets = self._buffer
@@ -274,24 +274,25 @@ class HeaderSplitter:
         end = octets.find(_SECTION_END, searched, self._max_size + len(_CRLF))
         if end >= 0:
             self.separator = True
-            return self._complete(bytes(octets[: end + len(_CRLF)]), bytes(octets[end + len(_SECTION_END) :]))
+            whole = data if self._buffer is None else bytes(self._buffer)
+            return self._complete(whole[: end + len(_CRLF)], whole[end + len(_SECTION_END) :])
         if len(octets) >= self._max_size + len(_CRLF):
             return self._fail("header section too large")
-        if not self._buffer:
-            self._buffer += data
+        if self._buffer is None:
+            self._buffer = bytearray(data)
         return b""
 
     def finish(self) -> bytes:
         """The message has ended: without an empty line all of it is header. Returns what turns out to be body."""
         if self.complete or self.fault is not None:
             return b""
-        octets = bytes(self._buffer)
+        octets = bytes(self._buffer or b"")
         return self._complete(octets, b"") if self._named else self._complete(b"", octets)
 
     def _without_section(self, octets: bytes | bytearray) -> bytes:
         """The octets do not begin with a header field, or not yet."""
         if len(octets) < _LINE_HARD and _UNFINISHED_NAME.fullmatch(octets):
-            self._buffer[:] = octets
+            self._buffer = bytearray(octets)
             return b""
         self.separator = octets.startswith(_CRLF)
         return self._complete(b"", bytes(octets[len(_CRLF) :] if self.separator else octets))
@@ -303,13 +304,13 @@ class HeaderSplitter:
             return self._fail("header line too long")
         self.raw = raw
         self.complete = True
-        self._buffer = bytearray()
+        self._buffer = None
         return body
 
     def _fail(self, fault: str) -> bytes:
         self.fault = fault
         self.separator = False
-        self._buffer = bytearray()
+        self._buffer = None
         return b""
 
 

@@ -134,6 +134,7 @@ _NO_WEB = Reply(554, "this is a mail server", status="5.5.1", close=True)
 _FOREIGN = tuple(b"GET |POST |HEAD |PUT |CONNECT |OPTIONS |PRI * |HOST:|USER-AGENT:|CONTENT-".split(b"|"))
 
 
+_SOUND_END = EndOfBody(True, None)
 _NO_CHUNK = (Bdat(0, True), State.RCPT)
 _NONE: frozenset[str] = frozenset()
 _NO_KEYWORDS: Mapping[str, str] = {}
@@ -242,7 +243,7 @@ class ServerProtocol:
         buffer, at = self._buffer, self._at
         end = buffer.find(b"\r\n", at, at + self.line_limit)
         line = buffer[at:end]
-        if end >= 0 and b"\n" not in line and not self._overlong:  # as nearly all are
+        if end >= 0 and line.find(b"\n") < 0 and not self._overlong:  # as nearly all are
             self._at = end + 2
         else:
             found = self._next_line()
@@ -348,7 +349,7 @@ class ServerProtocol:
         self._data = None
         self.state = _READY
         self.utf8 = False
-        return EndOfBody(True, decoder.fault)
+        return _SOUND_END if decoder.fault is None else EndOfBody(True, decoder.fault)
 
     def _open_chunk(self, command: Bdat) -> None:
         if self._chunk is None:
