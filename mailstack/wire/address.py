@@ -20,6 +20,8 @@ from typing import ClassVar, Final
 
 import idna
 
+from .slots import setters
+
 __all__ = ["Address", "AddressError", "parse_path"]
 
 # RFC 5321 §4.5.3.1, in octets; a path is counted with its brackets.
@@ -52,7 +54,7 @@ class AddressError(ValueError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Address:
     """A mailbox, the null sender, or bare postmaster. Made by `parse`; made by hand it must be canonical already.
 
@@ -66,6 +68,11 @@ class Address:
     original: str = field(default="", compare=False)
 
     NULL: ClassVar[Address]
+
+    def __init__(self, local: str, domain: str, original: str = "") -> None:
+        _set_local(self, local)
+        _set_domain(self, domain)
+        _set_original(self, original)
 
     @property
     def null(self) -> bool:
@@ -117,6 +124,7 @@ class Address:
         return address
 
 
+_set_local, _set_domain, _set_original = setters(Address)
 Address.NULL = Address("", "")
 
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final
 
 from .address import PLAIN, Address, AddressError, parse_path, plain_address
 from .reply import Reply
+from .slots import setters
 
 __all__ = [
     "PARAMETERS",
@@ -68,13 +69,20 @@ class Hello:
     words: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Mail:
     """MAIL. parameters -- by upper-case name, with the values that their `Parameter.parse` made."""
 
     sender: Address
-    parameters: Mapping[str, Any] = field(default_factory=_no_parameters)
+    parameters: Mapping[str, Any]
     verb: ClassVar[str] = "MAIL"
+
+    def __init__(self, sender: Address, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> None:
+        _set_sender(self, sender)
+        _set_parameters(self, parameters)
+
+
+_set_sender, _set_parameters = setters(Mail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final, overload
 
+from .slots import setters
+
 _CRLF: Final = b"\r\n"
 _SECTION_END: Final = b"\r\n\r\n"
 _LINE_SOFT: Final = 78  # RFC 5322 §2.1.1, octets without CRLF
@@ -58,7 +60,7 @@ class Field:
         return _ENCODED_WORDS.sub(_decode_words, self.value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Header:
     """A header section: the field lines with their CRLF, without the empty line after them.
 
@@ -66,14 +68,18 @@ class Header:
     is not among the `fields`.
     """
 
-    raw: bytes = b""
-    _parts: tuple[Field, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    raw: bytes
+    _parts: tuple[Field, ...] | None = field(repr=False, compare=False)
+
+    def __init__(self, raw: bytes = b"") -> None:
+        _set_raw(self, raw)
+        _set_parts(self, None)
 
     @property
     def parts(self) -> tuple[Field, ...]:
         """The whole section in order; what is no field has an empty name. Parsed when first asked for."""
         if self._parts is None:
-            object.__setattr__(self, "_parts", _parse(self.raw))
+            _set_parts(self, _parse(self.raw))
         return self._parts or ()
 
     @property
@@ -177,6 +183,9 @@ class Header:
 
     def _rewrite(self, octets_of: Callable[[Field], bytes]) -> "Header":
         return Header(b"".join(map(octets_of, self.parts)))
+
+
+_set_raw, _set_parts = setters(Header)
 
 
 def _parse(raw: bytes) -> tuple[Field, ...]:

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
+from .slots import setters
+
 __all__ = ["Reply"]
 
 _LINES: Final = 100
@@ -109,14 +111,13 @@ class Reply:
             status = usual[0] if usual else f"{code // 100}.0.0"
         if not text.strip("\r\n"):
             text = usual[1] if usual else _CLASS_TEXTS[code // 100]
-        keep = object.__setattr__  # written out, because one is made for each message
-        keep(self, "code", code)
-        keep(self, "text", text)
-        keep(self, "status", status)
-        keep(self, "close", close)
-        keep(self, "start_tls", start_tls)
-        keep(self, "_enhanced", b"")
-        keep(self, "_plain", b"")
+        _set_code(self, code)
+        _set_text(self, text)
+        _set_status(self, status)
+        _set_close(self, close)
+        _set_start_tls(self, start_tls)
+        _set_enhanced(self, b"")
+        _set_plain(self, b"")
 
     @property
     def positive(self) -> bool:
@@ -154,13 +155,16 @@ class Reply:
             *lines, last = _fold(text)
             parts = [f"{code}-{status}{line}\r\n" for line in lines]
             octets = f"{''.join(parts)}{code} {status}{last}\r\n".encode("ascii")
-        object.__setattr__(self, "_enhanced" if enhanced else "_plain", octets)
+        (_set_enhanced if enhanced else _set_plain)(self, octets)
         return octets
 
     def __str__(self) -> str:
         """One line for the log: "550 5.7.1 text", line breaks and all that is not printable ASCII escaped."""
         text = self.text.encode("unicode_escape").decode("ascii")
         return " ".join(filter(None, (str(self.code), self.status, text)))
+
+
+_set_code, _set_text, _set_status, _set_close, _set_start_tls, _set_enhanced, _set_plain = setters(Reply)
 
 
 def _check_status(status: str, code: int) -> None:
