@@ -4,12 +4,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from mailstack.services.resolver import servers
 from tests.backends import dealt
 
 # Tests may run as root, in a container; the servers that they start as processes then do so too.
 os.environ.setdefault("MAILSTACK_AS_ROOT", "1")
+
+# Nothing asserts how long an example takes: a machine that is busy is no failure. `make fuzz` and CI say so themselves.
+settings.register_profile("patient", deadline=None)
+if settings().deadline is not None:
+    settings.load_profile("patient")
 
 BACKENDS = [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})]
 
