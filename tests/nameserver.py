@@ -130,8 +130,10 @@ class NameServer:
 @asynccontextmanager
 async def name_server(answers: Mapping[tuple[str, str], Any] | Give) -> AsyncIterator[NameServer]:
     server = NameServer(answers)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        stream = socket.create_server(("127.0.0.1", 0))
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.create_server(("127.0.0.1", 0)) as stream,
+    ):
         stream.setblocking(False)
         server.port = stream.getsockname()[1]
         datagrams.setblocking(False)

@@ -67,6 +67,8 @@ class Lists:
         return await self._ask_all(session, phase, questions)
 
     async def _ask_all(self, session: Session, phase: str, questions: Sequence[tuple[Zone, str, str]]) -> Found:
+        if not questions:
+            return Found()
         found: dict[int, Listing] = {}
 
         async def ask(place: int, zone: Zone, subject: str, key: str) -> None:
@@ -75,8 +77,9 @@ class Lists:
         began = time.monotonic()
         with move_on_after(self._timeout):
             async with create_task_group() as group:
-                for place, question in enumerate(questions):
+                for place, question in enumerate(questions[1:], 1):
                     group.start_soon(ask, place, *question)
+                await ask(0, *questions[0])
         late = time.monotonic() - began
         for place, (zone, subject, _) in enumerate(questions):
             if place not in found:

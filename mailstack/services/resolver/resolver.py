@@ -131,9 +131,13 @@ class Resolver:
             except DNSError as error:
                 failed.append(error)
 
-        async with create_task_group() as group:
-            group.start_soon(ask, "AAAA")
+        if self._knows(name, "AAAA"):  # then nobody waits for it, and a task would be for nothing
+            await ask("AAAA")
             await ask("A")
+        else:
+            async with create_task_group() as group:
+                group.start_soon(ask, "AAAA")
+                await ask("A")
         if not found:
             raise _worst(failed)
         found.sort(key=lambda answer: [record.version for record in answer])
@@ -144,6 +148,13 @@ class Resolver:
             min(answer.ttl for answer in found),
             all(answer.secure for answer in found) and all(error.secure for error in failed),
         )
+
+    def _knows(self, name: str, type: str) -> bool:
+        """Whether the answer is there already."""
+        try:
+            return self._shared.knows(Question.of(name, type))
+        except NoSuchName:
+            return True
 
     async def mx(self, name: str) -> Answer[MX]:
         """Mail exchangers, the preferred first."""

@@ -55,6 +55,10 @@ class Shared:
         self.statistics.cached += outcome is not None
         return outcome
 
+    def knows(self, question: Question) -> bool:
+        """Whether the cache has it; counted nowhere."""
+        return self.cache.get(question, time.monotonic()) is not None
+
     async def ask(self, question: Question) -> Outcome:
         """Wait for the answer, of one's own question or an equal one."""
         while (flight := self._flights.get(question)) is not None:
