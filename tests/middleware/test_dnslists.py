@@ -207,3 +207,35 @@ async def test_postmaster_and_abuse_are_heard_whatever_a_list_says(recipient: st
     async with Dialog(*entries, Vouch(), resolver=FakeResolver({**LISTED, **DOMAINS})) as smtp:
         assert (await asked(smtp, "a@spam.example", "EHLO evil.test")).startswith("550")
         assert await smtp.say(f"RCPT TO:<{recipient}>") == 250
+
+
+async def test_trust_is_known_at_mail_where_that_is_wanted() -> None:
+    class RefuseAtMail:
+        @hookimpl
+        def mail(self) -> Reply | None:
+            return Reply(450, "not you")
+
+    dns = FakeResolver({"1.2.0.192.wl.example": {"A": "127.0.5.2"}})
+    known = dnswl.DNSWL("wl.example", wait="mail")
+    assert known.trusted(1).known == "mail"
+    async with Dialog(known, Unless(known.trusted(1), RefuseAtMail()), Vouch(), resolver=dns) as smtp:
+        assert (await asked(smtp)).startswith("250")
+    with pytest.raises(ConfigError, match="DNSWL"):
+        dnswl.DNSWL("wl.example", wait="ehlo")  # type: ignore[arg-type]
+
+
+async def test_a_list_that_trusts_is_not_asked_for_its_texts() -> None:
+    dns = FakeResolver({"1.2.0.192.wl.example": {"A": "127.0.5.2", "TXT": "a bank"}})
+    known = dnswl.DNSWL("wl.example")
+    assert known.trusted(1).known == "rcpt"
+    async with Dialog(known, Vouch(), resolver=dns) as smtp:
+        assert (await asked(smtp)).startswith("250")
+        assert of_lists(dns) == [("1.2.0.192.wl.example", "A")]
+
+
+async def test_the_client_s_name_is_asked_for_when_it_has_led_back() -> None:
+    records = {**DOMAINS, "192.0.2.1": "mail.evil.test", "mail.evil.test": {"A": "192.0.2.1"}}
+    for table, code in ((records, "550"), ({**records, "mail.evil.test": {"A": "192.0.2.9"}}, "250")):
+        entry = rhsbl.RHSBL("dbl.example", which="ptr")
+        async with Dialog(entry, Vouch(), resolver=FakeResolver(table)) as smtp:
+            assert (await asked(smtp)).startswith(code)
