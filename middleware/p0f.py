@@ -22,7 +22,6 @@ from typing import Final, NamedTuple
 from anyio import move_on_after
 
 from mailstack import log, option
-from mailstack.contract import predicate
 from mailstack.contract.hookspec import hookimpl
 from mailstack.contract.postpone import must_be_heard
 from mailstack.contract.predicate import Predicate
@@ -88,11 +87,10 @@ class P0f:
         """Whether the client's system is called so, or begins so."""
         wanted = _beginnings(names, "P0f.system")
 
-        def ask(session: Session) -> bool:
+        def ask(session: Session, _: object) -> bool:
             return session.stash.get(self._found, NOTHING).system.lower().startswith(wanted)
 
-        ask.__name__ = f"system({', '.join(wanted)})"
-        return predicate.known("mail")(ask)
+        return Predicate(ask, f"system({', '.join(wanted)})", "mail")
 
     @hookimpl
     def connect(self, session: Session) -> None:

@@ -154,8 +154,10 @@ class Connection:
                 self._let_go()
 
     def _let_go(self) -> None:
-        """Break the circle with session and dialog, which the garbage collector would have to find: with what hangs on it
-        20 objects, and a twentieth of what a short connection costs. What ends in the background may still need it.
+        """Break the circle with session and dialog, which the garbage collector would have to find.
+
+        With what hangs on it that is 20 objects, and a twentieth of what a short connection costs. What ends in the
+        background may still need it.
         """
         if self._background is None:
             del self.session, self.dialog
