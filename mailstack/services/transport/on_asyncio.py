@@ -33,9 +33,8 @@ def running() -> bool:
 
 async def open_stream(connection: socket.socket, peer: Address) -> RawStream:
     """A stream over a connected socket. OSError when it is already gone."""
-    local = address_of(connection.getsockname())
     loop = asyncio.get_running_loop()
-    stream = LoopStream(loop, connection, peer, local)
+    stream = LoopStream(loop, connection, peer)
     await loop.connect_accepted_socket(lambda: stream, connection)
     return stream
 
@@ -140,11 +139,9 @@ class LoopStream(asyncio.BufferedProtocol):
         "peer",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, peer: Address, local: Address
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket, peer: Address) -> None:
         self.peer = peer
-        self.local = local
+        self.local: Address = ""  # until the connection is made
         self._loop = loop
         self._connection = connection
         self._transport: asyncio.Transport | None = None  # None: not yet, or lost
@@ -161,6 +158,7 @@ class LoopStream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self.local = address_of(transport.get_extra_info("sockname"))  # which the transport has asked for already
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
 
     def get_buffer(self, sizehint: int) -> memoryview:

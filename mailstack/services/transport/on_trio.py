@@ -61,9 +61,12 @@ class TrioStream:
     def gone(self) -> bool:
         if self._broken:
             return True
-        poll = select.poll()  # an error may hide behind octets that came before it
-        poll.register(self._connection, 0)
-        if any(event & select.POLLERR for _, event in poll.poll(0)):
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        events = poll.poll(0)
+        if not events:  # as for most, who wait for a reply
+            return False
+        if events[0][1] & select.POLLERR:  # which may hide behind octets that came before it
             return True
         try:
             return not self._connection.recv(1, socket.MSG_PEEK)
