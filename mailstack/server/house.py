@@ -107,10 +107,11 @@ class House:
         self._compile()
 
     def _compile(self) -> None:
+        hello = Reply(250, self.hostname)
         ends: dict[str, Callable[[Session, Any], Reply]] = {
             **ENDS,
             "connect": lambda session, subject: self._lmtp_greeting if session.lmtp else self._greeting,
-            "ehlo": lambda session, greeting: Reply(250, self.hostname),
+            "ehlo": lambda session, greeting: hello,
             "command": command(self.pipeline.verbs),
         }
         if self.rehearsal:
