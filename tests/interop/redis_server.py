@@ -12,6 +12,8 @@ from pathlib import Path
 
 import trustme
 
+from tests.interop.frozen import freeze
+
 
 @dataclass
 class RedisServer:
@@ -38,7 +40,7 @@ class RedisServer:
         self.process = _run(self.folder, self.port)
 
     def freeze(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)

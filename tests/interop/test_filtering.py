@@ -18,6 +18,7 @@ from mailstack.services.store import SQLite
 from mailstack.testing import Conversation, Dialog
 from tests import filtering
 from tests.filtering import CLEAN, HALF, LIGHT, LISTED, SIX_CLEAN, SIX_LISTED, TRUSTED
+from tests.interop.frozen import freeze
 from tests.interop.nameservers import HEAD, NameServers, name_servers
 from tests.nameserver import name_server
 
@@ -210,7 +211,7 @@ async def test_with_a_dead_name_server_mail_waits_or_passes_as_configured(server
 def kill(servers: NameServers, how: str) -> None:
     daemon = servers.daemons["nsd" if how == "failing" else "unbound"]
     if how == "stopped":
-        daemon.send_signal(signal.SIGSTOP)
+        freeze(daemon.pid)
     else:
         daemon.terminate()
         daemon.wait(30)

@@ -15,6 +15,7 @@ import trustme
 from mailstack import ConfigError
 from mailstack.services.lookup import LDAP, Unavailable
 from tests.interop import directory
+from tests.interop.frozen import freeze
 
 pytestmark = pytest.mark.interop
 
@@ -124,7 +125,7 @@ async def test_a_directory_that_hangs_costs_the_deadline_and_then_answers(slapd:
     source = LDAP(url, base=PEOPLE, filter="(uid={key})", attribute="mail", timeout=0.3, pool=2, ca=ca)
     async with source.opened():
         assert await source.find("ann") == "ann@example.org"
-        slapd.process.send_signal(signal.SIGSTOP)
+        freeze(slapd.process.pid)
         for _ in range(4):  # on the connection that is there, and on new ones: in their handshake with TLS
             with pytest.raises(Unavailable):
                 await source.find("ann")
