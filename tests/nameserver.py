@@ -127,17 +127,30 @@ class NameServer:
         await stream.close()
 
 
+def _sockets() -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one port, which somebody else may have for one of them: so a few tries."""
+    for last in (False,) * 20 + (True,):
+        stream = socket.create_server(("127.0.0.1", 0))
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        stream.setblocking(False)
+        datagrams.setblocking(False)
+        try:
+            datagrams.bind(stream.getsockname())
+            break
+        except OSError:
+            stream.close()
+            datagrams.close()
+            if last:
+                raise
+    return datagrams, stream
+
+
 @asynccontextmanager
 async def name_server(answers: Mapping[tuple[str, str], Any] | Give) -> AsyncIterator[NameServer]:
     server = NameServer(answers)
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        socket.create_server(("127.0.0.1", 0)) as stream,
-    ):
-        stream.setblocking(False)
+    datagrams, stream = _sockets()
+    with datagrams, stream:
         server.port = stream.getsockname()[1]
-        datagrams.setblocking(False)
-        datagrams.bind(("127.0.0.1", server.port))
         async with create_task_group() as group:
             acceptor = await transport.serve([stream], server._stream, group, cancel=True)
             group.start_soon(server._datagrams, datagrams, group)
