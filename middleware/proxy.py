@@ -74,9 +74,8 @@ class Proxy:
 
     @hookimpl
     async def session(self, session: Session, call_next: LiveOn) -> None:
-        if session.proxies and not await self._introduced(session):
-            return
-        await call_next()
+        if await self._introduced(session):
+            await call_next()
 
     async def _introduced(self, session: Session) -> bool:
         """Whether a listed proxy has said for whom it speaks."""

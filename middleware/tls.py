@@ -161,7 +161,7 @@ class TLS:
 
     @hookimpl
     async def session(self, session: Session, call_next: CallNext) -> None:
-        if session.implicit_tls and not session.secure:
+        if not session.secure:
             context = await self._certificates.context(session.hostname)
             if context is None:
                 log.error("not served", session=session.id, listener=session.listener, problem="no certificate")

@@ -42,7 +42,7 @@ class Impl:
     timeout, on_fault -- what `Limit` said; None and "defer" otherwise.
     observed -- whether it is only tried (`Observe`). outlets -- where its refusals go, the innermost wrapper's first.
     answers -- whether it is known to answer always, so that nobody behind it is asked, or never.
-    mechanisms -- of `auth`: what it can judge, at present.
+    mechanisms -- of `auth`: what it can judge, at present. fulfils -- of `session`: what it is there for, if only that.
     note -- for people: what it is, where that is not its entry's own doing.
     """
 
@@ -58,6 +58,7 @@ class Impl:
     outlets: tuple[Outlet, ...] = ()
     answers: Literal["always", "never", "maybe"] = "maybe"
     mechanisms: Callable[[], tuple[str, ...]] = tuple
+    fulfils: tuple[str, ...] = ()
     note: str = ""
 
     @property

@@ -5,7 +5,7 @@
         parameters = (Parameter(name="MT-PRIORITY", verb="MAIL", keyword="MT-PRIORITY", parse=priority),)
         verbs = ("XQUEUE",)                       # listed by HELP; `command` answers them
         mechanisms = ("PLAIN", "LOGIN")           # what its `auth` can judge; may be a property
-        fulfils = ("tls",)                        # its `session` makes the handshake that Listener(tls=True) wants
+        fulfils = ("tls",)                        # its `session` is for listeners that have Listener(tls=True)
 
 A declared keyword is offered where the entry's `ehlo` would be asked (it is given one, if it has none), so that a
 condition around the entry holds for it. With an `ehlo` of its own the keyword is there before that runs, which may then
@@ -104,9 +104,22 @@ def known_verbs(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(verb for entry in entries for verb in _verbs(entry) if _is_first(entry, verb, verb, VERBS, owners))
 
 
+def check_openings(entry: Entry) -> None:
+    """What the entry's `session` sees to before the banner, of `OPENINGS`."""
+    given = _tuple(entry, "fulfils", str, "something that a listener wants")
+    for opening in given:
+        if opening not in OPENINGS:
+            raise _no_such(entry, "fulfils", f"a tuple of {', '.join(OPENINGS)}", "something that a listener wants")
+    if given and "session" not in entry.impls:
+        raise _error(entry, f"{entry.name} fulfils {given[0]} and has no `session`", "do it in a `session` hook")
+    if given:
+        entry.impls["session"] = replace(entry.impls["session"], fulfils=given)
+
+
 def fulfilled(entries: Iterable[Entry]) -> frozenset[str]:
-    """What entries see to before the banner, of `OPENINGS`: a listener that wants it may rely on them."""
-    return frozenset(opening for entry in entries for opening in _openings(entry))
+    """What entries see to before the banner: a listener that wants it may rely on them."""
+    impls = (entry.impls.get("session") for entry in entries)
+    return frozenset(opening for impl in impls if impl is not None for opening in impl.fulfils)
 
 
 def check_mechanisms(entry: Entry) -> None:
@@ -171,16 +184,6 @@ def _verbs(entry: Entry) -> tuple[str, ...]:
         _check(entry, "verb", verb, _VERB, "upper-case letters, digits and hyphens, at most 20")
     if given and "command" not in entry.impls:
         raise _error(entry, f"{entry.name} declares {given[0]} and has no `command`", "answer it in a `command` hook")
-    return given
-
-
-def _openings(entry: Entry) -> tuple[str, ...]:
-    given = _tuple(entry, "fulfils", str, "something that a listener wants")
-    for opening in given:
-        if opening not in OPENINGS:
-            raise _no_such(entry, "fulfils", f"a tuple of {', '.join(OPENINGS)}", "something that a listener wants")
-    if given and "session" not in entry.impls:
-        raise _error(entry, f"{entry.name} fulfils {given[0]} and has no `session`", "do it in a `session` hook")
     return given
 
 

@@ -79,7 +79,8 @@ class Hooks:
         `await call_next()` runs the conversation and always returns normally, whatever ended it: the client, the
         server, a time limit. Returning without it closes the connection without a word. What is opened around
         `call_next()` is closed when the conversation is over; a task group may be held open across it.
-        There is no time limit. Conditions (`When`, `Unless`) are asked once, before it begins.
+        There is no time limit. Conditions (`When`, `Unless`) are asked once, before it begins. Of an entry that
+        `fulfils` something it is asked only at listeners that want that.
         Before `call_next()`: `session.read_line`, `read_exactly`, `start_tls` and `proxied`.
         """
 

@@ -21,7 +21,7 @@ from ..option import ConfigError
 from ..wire.reply import Reply
 from . import hookspec as hookspec_module
 from .entry import Entry, Impl, Origin
-from .extension import check_mechanisms, offer_keywords
+from .extension import check_mechanisms, check_openings, offer_keywords
 from .function import FunctionHandler
 from .hookspec import LIVES, NOTICES, PHASES, PLAIN_NOTICES, PROJECT, Hooks
 
@@ -62,6 +62,7 @@ class Loader:
                 entry.impls[hook] = _implementation(name, hook, marked[hook])
         offer_keywords(entry)
         check_mechanisms(entry)
+        check_openings(entry)
         if not entry.impls:
             raise _error(origin, *_no_hook(plugin, name))
         self._register(plugin, name, origin)

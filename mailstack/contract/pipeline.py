@@ -9,8 +9,10 @@ Everything that can be wrong with a stack is a ConfigError here, with file and l
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import compress, product
 from typing import Any
 
 from anyio import get_cancelled_exc_class, move_on_after
@@ -25,7 +27,7 @@ from ..wire.reply import Reply
 from .chain import Branch, Call, Node, compile_chain
 from .compose import Limit, Stack, When
 from .entry import Entry, Impl, Origin
-from .extension import fulfilled, known_parameters, known_verbs
+from .extension import OPENINGS, fulfilled, known_parameters, known_verbs
 from .fault import ContractError, Late, counted, failure_in, judge, no_answer
 from .hookspec import NOTICES
 from .load import HOOKS, Loader
@@ -62,6 +64,10 @@ class Pipeline:
         self.verbs = known_verbs(entries)
         self.fulfils = fulfilled(entries)
         self._nodes = {hook: _nodes_of(tree, hook) for hook in HOOKS}
+        self._onions = {
+            wants: tuple(_wanted(self._nodes["session"], set(compress(OPENINGS, wants))))
+            for wants in product((False, True), repeat=len(OPENINGS))
+        }
         self._replied = self._told("replied")
         self._reset = self._told("reset")
         self._queued = self._told("queued")
@@ -75,12 +81,9 @@ class Pipeline:
         """The compiled chain of one phase."""
         return compile_chain(self._nodes[hook], end, limit)
 
-    def life(self, hook: str, end: Life) -> Life:
-        """The onions of one life, folded around `end`."""
-        life = end
-        for node in reversed(self._nodes[hook]):
-            life = _around(node, life)
-        return life
+    def onions(self, session: Session) -> tuple[Node, ...]:
+        """What implements `session`, without who sees to what this listener does not want."""
+        return self._onions[session.implicit_tls, bool(session.proxies)]  # in the order of OPENINGS
 
     def mechanisms(self, session: Session) -> tuple[str, ...]:
         """What the providers that this session may use can judge."""
@@ -276,6 +279,24 @@ def _flat(nodes: tuple[Node, ...]) -> Iterator[Impl]:
             yield from _flat(node.nodes)
         else:
             yield node
+
+
+def _wanted(nodes: Iterable[Node], wants: set[str]) -> Iterator[Node]:
+    for node in nodes:
+        if isinstance(node, Branch):
+            inside = tuple(_wanted(node.nodes, wants))
+            if inside:
+                yield replace(node, nodes=inside)
+        elif not node.fulfils or not wants.isdisjoint(node.fulfils):
+            yield node
+
+
+def wrapped(nodes: Sequence[Node], end: Life) -> Life:
+    """The onions of one life, folded around `end`."""
+    life = end
+    for node in reversed(nodes):
+        life = _around(node, life)
+    return life
 
 
 def _around(node: Node, inner: Life) -> Life:

@@ -17,10 +17,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from anyio import CancelScope, current_time, move_on_after
+from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .. import log
+from ..contract.pipeline import wrapped
 from ..services.transport import BrokenStream, RawStream, tls
 from ..session.credentials import Credentials
 from ..session.encryption import Encryption
@@ -61,6 +62,7 @@ class Connection:
         "_after",
         "_background",
         "_cut",
+        "_encrypted_by",
         "_introduced",
         "_onions",
         "_opening",
@@ -127,6 +129,7 @@ class Connection:
         self._opening = b""  # read before the banner, and not consumed yet
         self._introduced = not proxy  # whether the proxy in front has said for whom it speaks
         self._speaks_for_another = False  # whether the conversation was begun anew for somebody else
+        self._encrypted_by: float | None = None  # when a handshake that runs must have ended
         self._cut: Hangup | None = None
         self._after: Reply | None = None
         self.why = "closed"
@@ -164,12 +167,12 @@ class Connection:
 
     async def _live(self) -> None:
         """The session chain. Its onions have a scope, so that a server that is cut short can end them."""
-        life = self.house.pipeline.life("session", self._converse)
-        if not self.house.pipeline.nodes("session"):
-            await life(self.session)
+        onions = self.house.pipeline.onions(self.session)
+        if not onions:
+            await self._converse(self.session)
             return
         with self.house.new_scope() as self._onions:
-            await life(self.session)
+            await wrapped(onions, self._converse)(self.session)
             if self._scope is None:  # an onion did not go on
                 await self._say_last(self._after)
                 await self._close()
@@ -335,6 +338,8 @@ class Connection:
         watch = self.session.watch
         if watch is not None and now > watch.deadline:
             watch.expire()
+        if self._encrypted_by is not None and now > self._encrypted_by:
+            self.stream.abort()  # which the handshake takes for the client's leaving
         if not self._waiting:
             return
         patience = self.patience
@@ -472,16 +477,16 @@ class Connection:
 
     async def encrypt(self, context: ssl.SSLContext, received: bytes = b"") -> None:
         """The handshake, and what it brought. A failure is nobody's fault but the client's: Hangup."""
-        failure = "it took too long"
-        with self.house.new_scope(deadline=current_time() + float(self.house.limits.opening)):
-            try:
-                self.stream = stream = await tls.wrap(self.stream, context, received=received)
-            except OSError as error:
-                failure = error.strerror or str(error)
-            else:
-                self.session.secure = True
-                self.session.encryption = self._encryption(stream)
-                return
+        self._encrypted_by = due = self.house.now + float(self.house.limits.opening)
+        try:
+            self.stream = stream = await tls.wrap(self.stream, context, received=received)
+        except OSError as error:
+            failure = "it took too long" if self.house.now > due else error.strerror or str(error)
+        else:
+            self._encrypted_by = None
+            self.session.secure = True
+            self.session.encryption = self._encryption(stream)
+            return
         log.info("handshake failed", session=self.session.id, client=str(self.session.client), reason=failure)
         self.stream.abort()
         raise Hangup("tls")

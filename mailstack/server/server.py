@@ -26,7 +26,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from .. import log
 from ..contract.compose import Stack
 from ..contract.origin import caller
-from ..contract.pipeline import Pipeline, build
+from ..contract.pipeline import Pipeline, build, wrapped
 from ..option import ConfigError, choice, domain
 from ..services import transport
 from ..services.transport import BrokenStream, RawStream
@@ -308,7 +308,7 @@ class Server:
                 await self._serve(sockets, owners, task_status)
 
             try:
-                await pipeline.life("lifespan", live)(self)
+                await wrapped(pipeline.nodes("lifespan"), live)(self)
             except ExceptionGroup as group:
                 raise _only(group) from None
             finally:

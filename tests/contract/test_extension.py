@@ -15,6 +15,7 @@ from mailstack import (
     Reply,
     Sender,
     Server,
+    Session,
     Stack,
     Unless,
     When,
@@ -273,6 +274,30 @@ def test_what_entries_see_to_before_the_banner_is_known_under_conditions_too() -
     elsewhere = predicate.listener("elsewhere")
     assert build(Stack(Opens("tls"), When(elsewhere, Opens("proxy")))).fulfils == {"tls", "proxy"}
     assert build(Stack(Colour())).fulfils == set()
+
+
+@pytest.mark.one_backend
+async def test_who_sees_to_what_a_listener_wants_is_asked_at_such_listeners_alone() -> None:
+    asked: list[str] = []
+
+    class Notes:
+        def __init__(self, *fulfils: str) -> None:
+            self.fulfils = fulfils
+
+        @hookimpl
+        async def session(self, session: Session, call_next: CallNext) -> None:
+            asked.append("+".join(self.fulfils) or "all")
+            session.proxied(None, None)
+            await call_next()
+
+    stack = (Notes(), Notes("proxy"), When(predicate.listener("test"), Notes("tls")), Notes("tls", "proxy"))
+    async with Dialog(*stack) as smtp:
+        await smtp.say("QUIT")
+    assert asked == ["all"]
+    asked.clear()
+    async with Dialog(*stack, proxy="192.0.2.0/24") as smtp:
+        await smtp.say("QUIT")
+    assert asked == ["all", "proxy", "tls+proxy"]
 
 
 @pytest.mark.parametrize("fulfils", ["starttls", 7])

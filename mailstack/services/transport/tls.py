@@ -59,7 +59,7 @@ class TLSStream:
     last -- to be set before a `send` that nothing will follow: the end is said in the same write.
     """
 
-    __slots__ = ("_ended", "_held", "_incoming", "_object", "_outgoing", "_raw", "last")
+    __slots__ = ("_ended", "_held", "_incoming", "_more", "_object", "_outgoing", "_raw", "_said_goodbye", "last")
 
     def __init__(self, raw: RawStream, context: ssl.SSLContext, server_hostname: str | None, received: bytes) -> None:
         self._raw = raw
@@ -67,8 +67,10 @@ class TLSStream:
         self._outgoing = ssl.MemoryBIO()
         self._incoming.write(received)
         self._ended = False
+        self._said_goodbye = False
         self.last = False
         self._held = 0  # octets that need not leave before the next reply does
+        self._more = True  # whether there may be a record that has come and was not read
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
@@ -116,32 +118,31 @@ class TLSStream:
     # Octets.
 
     async def _handshake(self) -> None:
-        if self._object.server_side and not self._incoming.pending:
-            await self._receive_handshake()  # the client begins
+        ours, incoming = self._object, self._incoming
+        waits = ours.server_side and not incoming.pending  # the client begins
         try:
             while True:
+                if waits:
+                    octets = await self._raw.receive()
+                    if not octets:
+                        raise HandshakeFailed(errno.ECONNRESET, "the peer left in the handshake")
+                    incoming.write(octets)
                 try:
-                    self._object.do_handshake()
+                    ours.do_handshake()
                     break
                 except ssl.SSLWantReadError:
                     await self._flush()
-                    await self._receive_handshake()
+                    waits = True
         except (ssl.SSLError, ssl.CertificateError) as error:
             try:
                 await self._flush()  # the alert
             except BrokenStream:
                 pass
             raise HandshakeFailed(errno.EPROTO, _reason(error)) from None
-        if self._object.server_side and self._object.version() == "TLSv1.3":
+        if ours.server_side and ours.version() == "TLSv1.3":
             self._held = self._outgoing.pending  # tickets, for which nobody waits (RFC 8446 §4.6.1)
         else:
             await self._flush()
-
-    async def _receive_handshake(self) -> None:
-        octets = await self._raw.receive()
-        if not octets:
-            raise HandshakeFailed(errno.ECONNRESET, "the peer left in the handshake")
-        self._incoming.write(octets)
 
     async def _flush(self) -> None:
         octets = self._outgoing.read()
@@ -151,17 +152,17 @@ class TLSStream:
 
     async def receive(self) -> bytes:
         while not self._ended:
+            if not self._more:
+                records = await self._raw.receive()
+                if not records:
+                    self._ended = True
+                    break
+                self._incoming.write(records)
             octets = self._decrypt()
             if self._outgoing.pending > self._held:
                 await self._answer()
             if octets:
                 return octets
-            if not self._ended:
-                records = await self._raw.receive()
-                if records:
-                    self._incoming.write(records)
-                else:
-                    self._ended = True
         return b""
 
     async def _answer(self) -> None:
@@ -172,18 +173,22 @@ class TLSStream:
             self._ended = True
 
     def _decrypt(self) -> bytes:
-        """All that the records at hand hold. What is no record ends the stream."""
+        """What the records at hand hold, to LIMIT. What is no record ends the stream."""
         pieces: list[bytes] = []
         size = 0
         incoming, read = self._incoming, self._object.read
+        self._more = False
         try:
-            while size < LIMIT and (incoming.pending or self._object.pending()):
-                piece = read(RECORD)
+            while incoming.pending:
+                piece = read(RECORD)  # a whole one: nothing of it stays behind
                 if not piece:
                     self._ended = True
                     break
                 pieces.append(piece)
                 size += len(piece)
+                if size >= LIMIT:
+                    self._more = True
+                    break
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:  # close_notify among them
@@ -201,31 +206,34 @@ class TLSStream:
             except ssl.SSLError as error:
                 raise BrokenStream(errno.EPIPE, _reason(error)) from None
             if self.last:
-                self._end()
-            await self._flush()
+                self._say_goodbye()
+            self._held = 0
+            await self._raw.send(self._outgoing.read())
 
     # Ends.
 
     async def send_eof(self) -> None:
-        await self._say_goodbye()
+        self._say_goodbye()
+        await self._flush()
         await self._raw.send_eof()
 
     async def close(self) -> None:
-        try:
-            await self._say_goodbye()
-        except BrokenStream:
-            pass
+        if not self._said_goodbye:
+            self._say_goodbye()
+            try:
+                await self._flush()
+            except BrokenStream:
+                pass
         await self._raw.close()
 
     def abort(self) -> None:
         self._raw.abort()
 
-    async def _say_goodbye(self) -> None:
-        self._end()
-        await self._flush()
-
-    def _end(self) -> None:
+    def _say_goodbye(self) -> None:
         """close_notify (RFC 8446 §6.1); that of the peer is not waited for."""
+        if self._said_goodbye:
+            return
+        self._said_goodbye = True
         try:
             self._object.unwrap()
         except ssl.SSLError:
