@@ -188,19 +188,19 @@ def test_versions_of_old_and_renegotiation_are_refused(start: Start, s_client: C
     assert "no renegotiation" in said
 
 
-@pytest.mark.parametrize("tickets", [True, False])
+@pytest.mark.parametrize(("options", "tickets"), [("", False), ("tickets=True", True), ("tickets=False", False)])
 def test_sessions_are_resumed_by_tickets_where_they_are_given(
-    start: Start, s_client: Callable[..., str], tmp_path: Path, tickets: bool
+    start: Start, s_client: Callable[..., str], tmp_path: Path, options: str, tickets: bool
 ) -> None:
-    server = start(f"tickets={tickets}")
+    server = start(options)
     for version in ("1_2", "1_3"):
         kept = tmp_path / version
-        options = ["-starttls", "smtp", f"-tls{version}"]
-        said = s_client(server.port, *options, "-sess_out", kept)
+        how = ["-starttls", "smtp", f"-tls{version}"]
+        said = s_client(server.port, *how, "-sess_out", kept)
         assert "New, TLS" in said
         assert ("TLS session ticket:" in said) is tickets
         if tickets:
-            assert "Reused, TLS" in s_client(server.port, *options, "-sess_in", kept)
+            assert "Reused, TLS" in s_client(server.port, *how, "-sess_in", kept)
 
 
 def test_a_client_certificate_is_asked_for_and_checked(

@@ -27,7 +27,7 @@ class Terms:
 
     minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
     ciphers: str = ""
-    tickets: bool = True
+    tickets: bool = False
     client: Literal["off", "optional", "required"] = "off"
     authorities: Path | None = None
 
