@@ -21,7 +21,7 @@ from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
 from ..wire.reply import Reply
 from ..wire.server import Body, EndOfBody, Refused
-from . import answers, verdicts
+from . import answers, handshake, naming, verdicts
 from .reception import Reception
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Dialog:
         session, house = connection.session, connection.house
         self._connected = True
         if house.names_clients:
-            connection.look_for_name()
+            naming.begin(connection)
         ask, waits = house.connect
         reply = ask(session, None)
         if waits:
@@ -69,7 +69,7 @@ class Dialog:
         connection = self.connection
         session, house = connection.session, connection.house
         if house.names_early and connection.naming is not None:
-            await connection.tell_name()
+            await naming.tell(connection)
         esmtp = command.verb != "HELO"
         keywords = Keywords(house.keywords if esmtp else {}, session.journal)
         ask, waits = house.ehlo
@@ -110,7 +110,7 @@ class Dialog:
             self._answer("rcpt", command, answers.TOO_MANY_RECIPIENTS)
             return
         if connection.naming is not None:
-            await connection.tell_name()
+            await naming.tell(connection)
         recipient = Recipient(command.recipient, command.parameters, session.journal)
         if command.recipient.postmaster:
             recipient.accept()  # RFC 5321 §4.5.1
@@ -215,7 +215,7 @@ class Dialog:
         await connection.flush()
         self.forget("STARTTLS")
         connection.session.user = connection.session.mechanism = None
-        await connection.encrypt(context)
+        await handshake.encrypt(connection, context)
 
     def forget(self, why: str) -> None:
         """The conversation begins anew: EHLO is due."""
@@ -230,7 +230,7 @@ class Dialog:
         house = connection.house
         self._restarted = True
         if house.names_clients:
-            connection.look_for_name()
+            naming.begin(connection)
         ask, waits = house.connect
         answer = ask(connection.session, None)
         reply: Reply = await answer if waits else answer
@@ -318,7 +318,7 @@ class Dialog:
         await self.flushed()
         if self._connected:
             if self.connection.naming is not None and self.connection.naming.done:
-                await self.connection.tell_name()
+                await naming.tell(self.connection)
             await self.connection.house.pipeline.tell_disconnect(self.connection.session)
 
     # Answers.

@@ -9,6 +9,7 @@ whose name somebody has told us already.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from anyio import move_on_after
@@ -20,8 +21,9 @@ from ..session.session import Peer, Session
 
 if TYPE_CHECKING:
     from ..contract.pipeline import Pipeline
+    from .connection import Connection
 
-__all__ = ["asked_for_early", "find", "worth_asking"]
+__all__ = ["asked_for_early", "begin", "find", "known", "tell", "worth_asking"]
 
 PATIENCE: Final = 5.0  # seconds, from the connection on
 _EARLY: Final = ("ehlo", "auth", "command", "mail")
@@ -41,6 +43,28 @@ def worth_asking(client: Peer) -> bool:
     """Whether the DNS may know how the client is called."""
     host = client.host
     return client.port is not None and client.reverse is NO_NAME and host not in _NOBODY and not host.startswith("127.")
+
+
+def begin(connection: Connection) -> None:
+    """Ask how the client is called, in the background."""
+    house, session = connection.house, connection.session
+    worth = house.names_clients and worth_asking(session.client)
+    connection.naming = session.start(find, session, house.confirms_names) if worth else None
+
+
+async def known(connection: Connection) -> ReverseName:
+    """How the client is called, as soon as that is known."""
+    client, later = connection.session.client, connection.naming
+    if later is not None:
+        with suppress(RuntimeError):  # the session ends
+            return await later.get()
+    return client.reverse
+
+
+async def tell(connection: Connection) -> None:
+    """From here on the client has a name, or none for good."""
+    found, connection.naming = await known(connection), None
+    connection.session.client.reverse = found
 
 
 async def find(session: Session, confirm: bool) -> ReverseName:

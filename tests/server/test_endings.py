@@ -235,7 +235,7 @@ async def test_replies_that_wait_for_a_slow_reader_are_not_lost_when_the_server_
         connection = only_connection(server)
         async with anyio.create_task_group() as group:
             group.start_soon(smtp.send, b"HELP\r\n" * 100_000)
-            await until(lambda: connection._waiting and not connection._reads)
+            await until(lambda: connection.waiting and not connection.reads)
             server.stop()
             await until(lambda: connection.house.closing)
             lines = (await smtp.rest()).splitlines()
@@ -434,7 +434,7 @@ async def test_who_leaves_while_somebody_waits_for_him_is_nobodys_fault() -> Non
 
 async def test_who_is_waited_for_hears_when_the_server_stops() -> None:
     async with serving(waits([]), Collect()) as server, client(server) as smtp:
-        await until(lambda: any(each._reads for each in house(server).connections))
+        await until(lambda: any(each.reads for each in house(server).connections))
         server.stop()
         assert (await smtp.rest()).startswith("421 ")
 
@@ -454,7 +454,7 @@ async def test_waiting_for_the_client_begins_a_new_idle_time() -> None:
         await smtp.send(b"DATA\r\n")
         await asked.wait()
         connection = only_connection(server)
-        await until(lambda: connection._reads)
+        await until(lambda: connection.reads)
         later(server, 110)
         await smtp.send(SMALL + b".\r\n")
         assert (await smtp.reply()).startswith("354 ")

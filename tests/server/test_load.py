@@ -68,7 +68,7 @@ async def test_the_replies_to_a_client_that_never_reads_do_not_pile_up(line: byt
 
         async with anyio.create_task_group() as group:
             group.start_soon(flood)
-            await until(lambda: connection._waiting and not connection._reads)
+            await until(lambda: connection.waiting and not connection.reads)
             assert len(connection.protocol._buffer) < 300_000
             later(server, 101)
             await sessions_over(server)
