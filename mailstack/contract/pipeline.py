@@ -139,7 +139,7 @@ def build(stack: Stack, *, rehearsal: bool = False) -> Pipeline:
     for hook in HOOKS:
         _check_conditions(tree, hook, warnings)
     warnings += unjudged(entries) + unreached(entries, partial(_nodes_of, tree))
-    return Pipeline(tree, entries, warnings, rehearse(entries) if rehearsal else ())
+    return Pipeline(tree, entries, warnings, rehearse(_entries(tree)) if rehearsal else ())
 
 
 def _load(
@@ -203,6 +203,11 @@ def _each(nodes: tuple[_Loaded, ...]) -> Iterator[_Loaded]:
     for node in nodes:
         yield node
         yield from _each(node.inside)
+
+
+def _entries(tree: tuple[_Loaded, ...]) -> Iterator[Entry]:
+    """Those of the stack, and those that wrappers have added."""
+    return (node.entry for node in _each(tree) if node.entry is not None)
 
 
 def _nodes_of(tree: tuple[_Loaded, ...], hook: str) -> tuple[Node, ...]:

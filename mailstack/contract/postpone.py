@@ -60,6 +60,7 @@ class Postpone:
     """
 
     __slots__ = ("entry", "origins", "until")
+    rehearsable = True  # what gives the refusals keeps them in the session alone
     idle = "nobody inside is asked in connect, ehlo or mail: nothing is postponed"
 
     def __init__(self, entry: object, *, until: str = "rcpt") -> None:

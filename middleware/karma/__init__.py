@@ -21,6 +21,8 @@ each RCPT waits once the score is minus `strikes` or less; at `drop` the session
     history = karma.Karma()
     Stack(history, Unless(history.known(5), greylist.Greylist()), …)
 
+Clients on this machine (127.0.0.1, ::1, UNIX sockets) have no history.
+
 Records are in `store`, an SQLite file `karma.db` in $STATE_DIRECTORY or ./var unless another is given, for `keep` after
 the last session. A store that gives no answer knows nobody, and the log says so.
 

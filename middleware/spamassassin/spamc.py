@@ -16,6 +16,7 @@ LONGEST: Final = 1024 * 1024  # octets of an answer: the header section of the m
 _STATUS: Final = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +([^\r\n]*)\r?\n")
 _SPAM: Final = re.compile(r"(True|False|Yes|No) *; *(-?[0-9.]+) */ *(-?[0-9.]+)", re.IGNORECASE)
 _LINE_ENDS: Final = re.compile(rb"\r+\n|\r|\n")
+_NEXT: Final = re.compile(r"\s[a-z_]+=")  # after a blank or, where the field is folded, a tab
 _USER: Final = re.compile(r"[!-~]+")
 
 
@@ -32,7 +33,8 @@ class Answer:
     def tests(self) -> str:
         """The names of the rules that hit, as X-Spam-Status has them; "" where it does not say."""
         status = next((value for name, value in self.fields if name.lower() == "x-spam-status"), "")
-        return "".join(status.partition("tests=")[2].partition(" autolearn")[0].split()).removesuffix("none")
+        tests = _NEXT.split(status.partition("tests=")[2], maxsplit=1)[0]
+        return "".join(tests.split()).removesuffix("none")
 
 
 def request(size: int, user: str | None) -> bytes:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mailstack import Server, Stack
 from mailstack.middleware.spamassassin import SpamAssassin
-from mailstack.middleware.spamassassin.spamc import parse, request
+from mailstack.middleware.spamassassin.spamc import Answer, parse, request
 from mailstack.option import ConfigError
 from mailstack.services.scan.scanner import ScanError
 from mailstack.testing import Dialog, Vouch
@@ -222,3 +222,17 @@ def test_a_user_that_is_no_word_is_left_out() -> None:
 def test_what_makes_no_sense_is_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="SpamAssassin"):
         SpamAssassin(**options)
+
+
+@pytest.mark.parametrize(
+    ("status", "tests"),
+    [
+        ("No, score=-1.0 required=5.0 tests=ALL_TRUSTED\r\n\tautolearn=unavailable version=3.4.6", "ALL_TRUSTED"),
+        ("Yes, score=9.0 required=5.0 tests=GTUBE,\r\n\tHELO_NO_DOMAIN autolearn=no", "GTUBE,HELO_NO_DOMAIN"),
+        ("No, score=0.0 required=5.0 tests=none autolearn=ham", ""),
+        ("No, score=0.0", ""),
+    ],
+)
+def test_the_names_of_the_rules_end_where_the_next_word_begins(status: str, tests: str) -> None:
+    field = Header(f"X-Spam-Status: {status}\r\n".encode()).get("X-Spam-Status")
+    assert Answer(False, 0.0, 5.0, (("X-Spam-Status", field),)).tests == tests

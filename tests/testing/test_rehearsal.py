@@ -4,6 +4,7 @@ import pytest
 
 from mailstack import (
     Message,
+    Postpone,
     Recipient,
     Reply,
     Server,
@@ -11,6 +12,7 @@ from mailstack import (
     Stack,
     Unless,
     hookimpl,
+    predicate,
 )
 from mailstack.contract.hookspec import LiveOn
 from mailstack.testing import Vouch
@@ -180,3 +182,19 @@ async def test_clients_of_every_family(client: str | tuple[str, int]) -> None:
     await rehearse(server(Looks(), Vouch()), script(client=client, secure=True))
     host, port = client if isinstance(client, tuple) else (client, 40001 if client else None)
     assert seen == [(host, port, True, True)]
+
+
+class Blocks:
+    name = "blocks"
+    rehearsable = True
+
+    @hookimpl
+    def connect(self, session: Session) -> Reply | None:
+        return Reply(554, "blocked") if session.client.host == "198.51.100.7" else None
+
+
+async def test_what_was_to_be_postponed_is_left_out_only_where_its_condition_fails() -> None:
+    asked = server(Unless(predicate.client_in("192.0.2.0/24"), Postpone(Blocks())), Vouch())
+    for client, verdict in (("203.0.113.1", "no opinion"), ("198.51.100.7", "refused"), ("192.0.2.1", "left out")):
+        report = await rehearse(asked, script(client=client))
+        assert verdicts(report, "rcpt")["blocks"] == verdict
