@@ -79,6 +79,7 @@ server = mailstack.Server(
 ## Working on it
 
     python3 -m venv .venv
+    .venv/bin/pip install --upgrade "pip>=25.1"        # older ones know no --group
     .venv/bin/pip install --editable . --group dev
     .venv/bin/pytest
     .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy

@@ -34,7 +34,9 @@ _FIELD = re.compile(r"[!-9;-~]+:[^\x00-\x1f\x7f]*")  # RFC 5322 §3.6.8, on one 
 @click.command(short_help="Send a message to a server, and show the conversation.")
 @click.argument("file", required=False, metavar="[FILE | -]")
 @click.option("--server", default="127.0.0.1:25", show_default=True, help="host:port, [v6]:port or unix:/path.")
-@click.option("--from", "sender", default="", help='The envelope sender; "" is the null sender.', metavar="ADDRESS")
+@click.option(
+    "--from", "sender", default="", help='The envelope sender. [default: "", the null sender]', metavar="ADDRESS"
+)
 @click.option("--to", "recipients", multiple=True, help="A recipient; may be given several times.", metavar="ADDRESS")
 @click.option("--helo", default=None, help="What to call ourselves. [default: this machine's name]", metavar="NAME")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP.")
@@ -301,7 +303,7 @@ def _generated(opening: bytes, size: int) -> Content:
 def _run(order: Order) -> int:
     import anyio
 
-    from ..services.client import Disconnected, NotAuthenticated, NotSecure, Refused, Unsupported
+    from ..services.client import Disconnected, NoMechanism, NotAuthenticated, NotSecure, Refused, Unsupported
 
     try:
         return anyio.run(_converse, order)
@@ -310,12 +312,18 @@ def _run(order: Order) -> int:
         for rcpt, verdict in zip(order.envelope.recipients, error.verdicts, strict=False):
             if verdict is not None:
                 _complain(f"{rcpt.recipient.path}: {verdict}")
+        if order.tls is None and error.stage == "greeting":
+            _advise("--tls, if the server begins with TLS, as on port 465")
         return BROKEN
     except (Refused, Unsupported) as error:
         _complain(f"refused: {error.reply}" if isinstance(error, Refused) else f"not sent: {error.reply.text}")
         return _status([error.reply])
     except (NotSecure, NotAuthenticated) as error:
         _complain(str(error))
+        if isinstance(error, NoMechanism) and order.tls is None:
+            _advise("--starttls, or --tls on port 465: most servers let nobody log in without")
+        elif isinstance(error, NotSecure) and order.tls is not None and order.tls.implicit and "VERSION" in str(error):
+            _advise("--starttls, if the server begins in clear")
         return BROKEN if error.reply is None else _status([error.reply])
     except OSError as error:
         _complain(f"{_words(order.address)}: {error.strerror or error}")
@@ -387,6 +395,10 @@ def _status(replies: Sequence[Reply]) -> int:
 
 def _complain(words: str) -> None:
     click.echo(f"mailstack: {words}", err=True)
+
+
+def _advise(words: str) -> None:
+    click.echo(f"  remedy: {words}", err=True)
 
 
 def _words(address: Address) -> str:

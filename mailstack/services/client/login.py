@@ -122,7 +122,7 @@ class Login:
         except OSError as error:
             raise ConfigError(f"{what}: {error.strerror}", remedy="name a file that this user may read") from None
         if everybody and not self._warned:
-            log.warning("everybody can read the password file", file=str(self._file), remedy="chmod o= FILE")
+            log.warning("everybody can read the password file", file=str(self._file), remedy=f"chmod o= {self._file}")
         self._warned = bool(everybody)
         try:
             line = octets.decode().removeprefix("\ufeff").split("\n")[0].removesuffix("\r")
