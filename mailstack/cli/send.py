@@ -35,7 +35,7 @@ _FIELD = re.compile(r"[!-9;-~]+:[^\x00-\x1f\x7f]*")  # RFC 5322 §3.6.8, on one 
 @click.argument("file", required=False, metavar="[FILE | -]")
 @click.option("--server", default="127.0.0.1:25", show_default=True, help="host:port, [v6]:port or unix:/path.")
 @click.option(
-    "--from", "sender", default="", help='The envelope sender. [default: "", the null sender]', metavar="ADDRESS"
+    "--from", "sender", default="", help='The envelope sender. [default: "", which is none]', metavar="ADDRESS"
 )
 @click.option("--to", "recipients", multiple=True, help="A recipient; may be given several times.", metavar="ADDRESS")
 @click.option("--helo", default=None, help="What to call ourselves. [default: this machine's name]", metavar="NAME")
