@@ -520,7 +520,7 @@ async def test_a_delivery_that_was_late_and_was_made_is_not_asked_for_again(
             assert watch is not None
             watch.deadline = 0.0
             connection: Any = smtp.session._link
-            connection.sweep(1.0)
+            connection._connection.sweep(1.0)
 
         def slow(descriptor: int) -> None:
             from_thread.run_sync(time_is_up)
