@@ -36,6 +36,9 @@ _OF_EVERY_OBJECT = frozenset(dir(type("", (), {})()))  # most attributes of a pl
 class _Manager(pluggy.PluginManager):
     """pluggy's, that looks only where a hook may be. It looks long, and a test makes a stack for each conversation."""
 
+    def parse_hookspec_opts(self, module_or_class: object, name: str) -> pluggy.HookspecOpts | None:
+        return super().parse_hookspec_opts(module_or_class, name) if name in _ALLOWED else None  # type: ignore[arg-type]
+
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         return None if name in _OF_EVERY_OBJECT else super().parse_hookimpl_opts(plugin, name)
 

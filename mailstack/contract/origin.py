@@ -17,7 +17,7 @@ def origins(count: int, *, skip: int = 0) -> tuple[Origin, ...]:
     """The origin of each of the `count` arguments of the call two frames up; `skip` arguments stand before them."""
     frame = sys._getframe(2)
     file, line = frame.f_code.co_filename, frame.f_lineno
-    lines = _argument_lines(file, line)[skip : skip + count]
+    lines = _argument_lines("".join(linecache.getlines(file))).get(line, ())[skip : skip + count]
     if len(lines) != count:
         lines = (line,) * count
     return tuple(Origin(file, each) for each in lines)
@@ -29,17 +29,19 @@ def caller() -> Origin:
     return Origin(frame.f_code.co_filename, frame.f_lineno)
 
 
-@lru_cache(maxsize=64)
-def _argument_lines(file: str, line: int) -> tuple[int, ...]:
-    """The lines of the positional arguments of the one composing call that begins on `line`; empty when in doubt."""
+@lru_cache(maxsize=16)
+def _argument_lines(source: str) -> dict[int, tuple[int, ...]]:
+    """For each line with one composing call: the lines of its positional arguments, if each stands for one entry."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = ast.parse(source)
     except SyntaxError:
-        return ()
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.lineno == line and _composes(node)]
-    if len(calls) != 1 or any(isinstance(argument, ast.Starred) for argument in calls[0].args):
-        return ()
-    return tuple(argument.lineno for argument in calls[0].args)
+        return {}
+    found: dict[int, tuple[int, ...]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _composes(node):
+            clear = node.lineno not in found and not any(isinstance(each, ast.Starred) for each in node.args)
+            found[node.lineno] = tuple(each.lineno for each in node.args) if clear else ()
+    return found
 
 
 def _composes(call: ast.Call) -> bool:

@@ -19,6 +19,8 @@ import linecache
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from ..session.session import Session
@@ -131,5 +133,10 @@ def _make(impls: Sequence[Impl], lines: list[str], **scope: Any) -> Any:
     source = "\n".join(lines) + "\n"
     file = f"<checks of {impls[0].hook}: {', '.join(impl.who for impl in impls)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    exec(compile(source, file, "exec"), scope)  # made of our own words alone: nothing of anybody's text is in it
+    exec(_compiled(source, file), scope)  # made of our own words alone: nothing of anybody's text is in it
     return scope["ask"]
+
+
+@lru_cache(maxsize=64)  # tests make the same stack for each conversation
+def _compiled(source: str, file: str) -> CodeType:
+    return compile(source, file, "exec")

@@ -302,13 +302,14 @@ async def test_nobody_there_is_451() -> None:
 async def test_who_fails_before_the_message_is_replaced_by_the_next(
     keywords: tuple[str, ...], verb: str, reply: Any
 ) -> None:
+    patience = 0.2 if reply is None else 20
     async with NextHop(*keywords, **at(verb, reply)) as bad:
-        async with NextHop(*keywords) as good, between(bad, good, timeout=0.2) as smtp:
-            for _ in range(2):
+        async with NextHop(*keywords) as good, between(bad, good, timeout=patience) as smtp:
+            for _ in range(1 if reply is None else 2):
                 assert await smtp.message("a@example.net", ANN, MESSAGE) == 250
-            assert len(good.messages) == 2
+            assert len(good.messages) == (1 if reply is None else 2)
             assert bad.messages == []
-        async with between(bad, timeout=0.2) as smtp:
+        async with between(bad, timeout=patience) as smtp:
             answer = await smtp.message("a@example.net", ANN, MESSAGE)
             assert answer.code == 451
             assert answer.status in ("4.4.1", "4.0.0", "4.3.2")
@@ -387,7 +388,10 @@ async def test_no_more_connections_than_allowed_and_the_others_wait() -> None:
 
 
 async def test_who_waits_too_long_for_a_connection_hears_451() -> None:
-    async with NextHop(*PLAIN, END=[None, "250 ok"]) as hop, between(hop, connections=1, timeout=0.1, final=2) as smtp:
+    async with (
+        NextHop(*PLAIN, END=[None, "250 ok"]) as hop,
+        between(hop, connections=1, timeout=0.1, final=0.3) as smtp,
+    ):
         [other] = await smtp.several(1)
         async with anyio.create_task_group() as group:
             group.start_soon(other.message, "a@example.net", ANN, MESSAGE)

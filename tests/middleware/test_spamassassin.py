@@ -235,4 +235,5 @@ def test_what_makes_no_sense_is_an_error(options: dict[str, Any]) -> None:
 )
 def test_the_names_of_the_rules_end_where_the_next_word_begins(status: str, tests: str) -> None:
     field = Header(f"X-Spam-Status: {status}\r\n".encode()).get("X-Spam-Status")
+    assert field is not None
     assert Answer(False, 0.0, 5.0, (("X-Spam-Status", field),)).tests == tests

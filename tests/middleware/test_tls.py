@@ -15,6 +15,7 @@ from mailstack.services.transport.tls import HandshakeFailed
 from mailstack.session.encryption import Encryption
 from mailstack.session.session import Session
 from mailstack.testing import Conversation, Dialog, Vouch
+from mailstack.testing.dialog import SWEEP
 from tests.tls import authority, authority_pem, client_context, pem, write_pair, write_pem
 
 USER = "alice@example.org"
@@ -114,7 +115,7 @@ async def test_what_comes_in_clear_in_the_next_segment_ends_the_session() -> Non
 
 
 async def test_a_handshake_has_its_deadline() -> None:
-    async with Dialog(tls.TLS(pem()), limits=Limits(opening="0.05s")) as smtp:
+    async with Dialog(tls.TLS(pem()), limits=Limits(opening=0.05, sweep=SWEEP)) as smtp:
         await smtp.say("EHLO client.example")
         assert await smtp.say("STARTTLS") == 220
         await smtp.finished()

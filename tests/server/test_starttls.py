@@ -18,6 +18,7 @@ from mailstack.services.transport.tls import HandshakeFailed
 from mailstack.session.session import Peer, Session
 from mailstack.session.transaction import Recipient, Transaction
 from mailstack.testing import Dialog
+from mailstack.testing.dialog import SWEEP
 from mailstack.wire.command import Command
 from tests.tls import asking_context, client_context, pem, server_context
 
@@ -170,7 +171,7 @@ async def test_a_temporary_refusal_that_closes_is_421() -> None:
 
 
 async def test_a_client_that_does_not_go_on_with_the_handshake_is_dropped() -> None:
-    async with Dialog(Tls(), limits=Limits(opening="0.05s")) as smtp:
+    async with Dialog(Tls(), limits=Limits(opening=0.05, sweep=SWEEP)) as smtp:
         await smtp.say("EHLO client.example")
         assert await smtp.say("STARTTLS") == 220
         await smtp.finished()
