@@ -5,7 +5,6 @@ With --proxied clients begin with a PROXY header, and with --filters all that as
 """
 
 import argparse
-import socket
 import tempfile
 from pathlib import Path
 
@@ -16,17 +15,11 @@ from mailstack.services.resolver import Resolver
 from mailstack.services.store import SQLite
 from mailstack.testing import FakeResolver
 from tests import filtering
+from tests.programs import free_port
 
 from .cheap import Vouch, cheap
 
 CONNECTIONS = 4096
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import pytest
 from anyio import to_thread
 
 from mailstack import Listener, config
+from tests.programs import free_port
 from tests.tls import authority_pem, pem
 
 pytestmark = pytest.mark.one_backend
@@ -52,12 +53,6 @@ main()
 class Running:
     process: "subprocess.Popen[str]"
     port: int
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import smtplib
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.programs import free_port
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ("middleware/", "handlers/")
@@ -173,8 +174,7 @@ server = mailstack.Server(
 def test_installed_plugins_add_smtp_extensions_to_a_served_stack(stranger: Path, tmp_path: Path) -> None:
     bin = stranger / "venv/bin"
     assert "RFC 6710" in ran(bin / "mailstack", "plugins", "mtpriority", cwd=tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "mx.py").write_text(EXTENDED.replace("{port}", str(port)))
     (tmp_path / "mail").mkdir()
     assert ran(bin / "mailstack", "check", "mx.py", cwd=tmp_path).endswith("fine\n")

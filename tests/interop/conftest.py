@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.programs import free_port, wait_until_open
 
 CONFIGURATION = """
 from mailstack import Listener, Server, Stack
@@ -73,7 +73,7 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
     running: list[Served] = []
 
     def start(eol: str = "lf", *, lmtp: bool = False, configuration: str | None = None, **more: str) -> Served:
-        port = _free_port()
+        port = free_port()
         mail = tmp_path / "mail"
         file = tmp_path / "mx.py"
         socket, each = tmp_path / "lmtp", str(tmp_path / "each")
@@ -82,32 +82,13 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         command = [sys.executable, "-m", "mailstack", "serve", str(file), "--backend", request.param]
         served = Served(port, mail, socket, subprocess.Popen(command, stderr=subprocess.DEVNULL))
         running.append(served)
-        _wait_until_open(served)
+        wait_until_open(served.process, port)
         return served
 
     yield start
     for served in running:
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(30) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_open(served: Served) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert served.process.poll() is None, "the server ended before it listened"
-        try:
-            socket.create_connection(("127.0.0.1", served.port), 1).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise AssertionError("the server did not listen within 30 s")
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+
+from tests.programs import free_port, wait_until_open
 
 BASE = "dc=example,dc=org"
 ADMIN = f"cn=admin,{BASE}"
@@ -117,7 +117,7 @@ def start(folder: Path) -> Slapd:
     certificate.private_key_pem.write_to_path(folder / "server.key")
     configuration, entries = str(folder / "slapd.conf"), str(folder / "entries.ldif")
     subprocess.run([_path("slapadd"), "-f", configuration, "-l", entries], check=True, capture_output=True)
-    port, tls_port = _free_port(), _free_port()
+    port, tls_port = free_port(), free_port()
     return Slapd(folder, port, tls_port, _run(folder, port, tls_port))
 
 
@@ -125,25 +125,11 @@ def _run(folder: Path, port: int, tls_port: int) -> subprocess.Popen[bytes]:
     urls = f"ldap://127.0.0.1:{port} ldaps://127.0.0.1:{tls_port}"
     command = [_path("slapd"), "-f", str(folder / "slapd.conf"), "-h", urls, "-d", "0"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "slapd ended before it listened"
-        try:
-            socket.create_connection(("127.0.0.1", tls_port), 1).close()
-            return process
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-    raise AssertionError("slapd did not listen within 30 s")
+    wait_until_open(process, tls_port)
+    return process
 
 
 def _path(name: str) -> str:
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     assert path is not None
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.programs import free_port, wait_until_open
 
 HEAD = """
 $TTL 300
@@ -72,7 +72,7 @@ def name_servers(
 
     more -- lines for unbound's `server:`. silent -- the name of a zone for which unbound asks a port where nobody is.
     """
-    ports = {"nsd": _free_port(), "unbound": _free_port()}
+    ports = {"nsd": free_port(), "unbound": free_port()}
     nsd = _NSD.format(port=ports["nsd"], folder=folder)
     unbound = _UNBOUND.format(port=ports["unbound"], folder=folder, more=more)
     for name, text in zones.items():
@@ -80,7 +80,7 @@ def name_servers(
         nsd += f'zone:\n    name: "{name}"\n    zonefile: "{name}.zone"\n'
         unbound += _stub(name, ports["nsd"])
     if silent:
-        unbound += _stub(silent, _free_port())
+        unbound += _stub(silent, free_port())
     (folder / "nsd.conf").write_text(nsd)
     (folder / "unbound.conf").write_text(unbound)
     running: dict[str, subprocess.Popen[bytes]] = {}
@@ -89,7 +89,7 @@ def name_servers(
             command = [program(name), "-d", "-c", str(folder / f"{name}.conf")]
             with (folder / f"{name}.log").open("wb") as log:
                 running[name] = subprocess.Popen(command, stdout=log, stderr=log)
-            _wait_until_open(running[name], port, folder / f"{name}.log")
+            wait_until_open(running[name], port, log=folder / f"{name}.log")
         yield NameServers(f"127.0.0.1:{ports['nsd']}", f"127.0.0.1:{ports['unbound']}", running)
     finally:
         for process in running.values():
@@ -99,22 +99,3 @@ def name_servers(
 
 def _stub(zone: str, port: int) -> str:
     return f'stub-zone:\n    name: "{zone}"\n    stub-addr: 127.0.0.1@{port}\n'
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_open(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text("utf-8", "replace")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise AssertionError("the name server did not listen within 30 s")

@@ -6,11 +6,11 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.programs import free_port, wait_until
 
 
 @dataclass
@@ -63,9 +63,7 @@ def start(folder: Path) -> Postgres:
     (folder / "password").chmod(0o644)
     made = ["--username=mail", f"--pwfile={folder}/password", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
     subprocess.run(_command("initdb", "-D", f"{folder}/data", *made), check=True, capture_output=True, cwd="/")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     return Postgres(folder, port, _run(folder, port))
 
 
@@ -75,13 +73,8 @@ def _run(folder: Path, port: int) -> subprocess.Popen[bytes]:
     log = folder / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd="/")
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"postgres ended before it listened: {log.read_text()}"
-        if b"ready to accept connections" in log.read_bytes():
-            return process
-        time.sleep(0.02)
-    raise AssertionError("postgres did not listen within 30 s")
+    wait_until(lambda: b"ready to accept connections" in log.read_bytes(), process, log=log)
+    return process
 
 
 def _command(name: str, *arguments: str) -> list[str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
 
 from tests.interop.frozen import freeze
+from tests.programs import free_port, wait_until_open
 
 
 @dataclass
@@ -52,9 +51,7 @@ def start(folder: Path, *, tls: bool = False) -> RedisServer:
         certificate = authority.issue_cert("127.0.0.1")
         authority.cert_pem.write_to_path(folder / "ca.pem")
         certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     return RedisServer(folder, port, _run(folder, port))
 
 
@@ -75,12 +72,5 @@ def _run(folder: Path, port: int) -> subprocess.Popen[bytes]:
         ]
     command = [path, *listen, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "redis-server ended before it listened"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return process
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-    raise AssertionError("redis-server did not listen within 30 s")
+    wait_until_open(process, port)
+    return process

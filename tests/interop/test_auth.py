@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import free_port
 from tests.tls import authority_pem, write_pair
 
 from .conftest import Served
-from .test_next_hops import MASTER, POSTFIX, as_root, folder, free_port, start
+from .test_next_hops import MASTER, POSTFIX, as_root, folder, start
 from .test_tls import run
 
 __all__ = ["folder", "start"]

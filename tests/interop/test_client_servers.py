@@ -2,16 +2,15 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mailstack.services.client import Content, Disconnected, Envelope, Outcome, open_client
+from tests.programs import free_port, wait_until_open
 
 pytestmark = pytest.mark.interop
 
@@ -29,20 +28,11 @@ def start() -> Iterator[Start]:
     running: list[subprocess.Popen[bytes]] = []
 
     def run(command: Callable[[int], list[str]]) -> tuple[str, int]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
+        port = free_port()
         process = subprocess.Popen(command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         running.append(process)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert process.poll() is None, "the server ended before it listened"
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return "127.0.0.1", port
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-        raise AssertionError("the server did not listen within 30 s")
+        wait_until_open(process, port)
+        return "127.0.0.1", port
 
     yield run
     for process in running:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,8 +21,9 @@ from mailstack.middleware.authdovecot import Dovecot
 from mailstack.middleware.authimap import IMAP
 from mailstack.middleware.authimap.conversation import Conversation
 from tests.middleware.providers.logins import AWKWARD, answers, asked, begin, dialog, judged, logged, login
+from tests.programs import free_port, wait_until_open
 
-from .test_next_hops import Program, as_root, folder, free_port
+from .test_next_hops import Program, as_root, folder
 
 __all__ = ["folder"]
 
@@ -111,18 +110,7 @@ class Daemon:
         conf = self.folder / "conf"
         conf.write_text(DOVECOT.format(folder=self.folder, **given))
         self.process = subprocess.Popen([self.binary, "-F", "-c", str(conf)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self.process.poll() is None, "Dovecot ended before it listened"
-            assert time.monotonic() < deadline, "Dovecot did not listen within 30 s"
-            time.sleep(0.02)
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.imaps), 1).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+        wait_until_open(self.process, self.imaps)
 
     def stop(self) -> None:
         """With its children, who would go on answering for a while."""

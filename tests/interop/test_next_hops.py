@@ -5,11 +5,9 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from mailstack.handlers.forward import Forward
 from mailstack.handlers.lmtp import Lmtp
 from mailstack.testing import Conversation, Dialog, Vouch
+from tests.programs import free_port, wait_until_open
 
 pytestmark = pytest.mark.interop
 
@@ -66,27 +65,12 @@ def start() -> Iterator[Callable[..., None]]:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
         )
         running.append(process)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert process.poll() is None, f"{command[0]} ended before it listened"
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-        raise AssertionError(f"{command[0]} did not listen within 30 s")
+        wait_until_open(process, port)
 
     yield run
     for process in running:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def as_root(server: str) -> None:

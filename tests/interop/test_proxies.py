@@ -5,11 +5,12 @@ from __future__ import annotations
 import smtplib
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.programs import free_port, wait_until_open
 
 from .conftest import Served
 
@@ -57,21 +58,13 @@ def balance(program: Program, tmp_path: Path) -> Iterator[Callable[[int, str], i
     running: list[subprocess.Popen[bytes]] = []
 
     def start(server: int, send: str) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port: int = probe.getsockname()[1]
+        port = free_port()
         file = tmp_path / "haproxy.cfg"
         file.write_text(BALANCER.format(port=port, server=server, send=send))
         process = subprocess.Popen([program("haproxy"), "-db", "-f", str(file)], stderr=subprocess.DEVNULL)
         running.append(process)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert process.poll() is None, "haproxy ended before it listened"
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return port
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-        raise AssertionError("haproxy did not listen within 30 s")
+        wait_until_open(process, port)
+        return port
 
     yield start
     for process in running:

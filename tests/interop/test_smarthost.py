@@ -4,10 +4,8 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,8 @@ import pytest
 from mailstack.handlers.forward import Forward
 from mailstack.services.client import TLS, Login, NotSecure, open_client
 from mailstack.testing import Dialog, Vouch
-from tests.interop.test_next_hops import AWKWARD, MASTER, POSTFIX, Hop, as_root, box, free_port
+from tests.interop.test_next_hops import AWKWARD, MASTER, POSTFIX, Hop, as_root, box
+from tests.programs import free_port, is_open, wait_until
 from tests.tls import authority_pem, write_pem
 
 pytestmark = [pytest.mark.interop, pytest.mark.one_backend]
@@ -117,23 +116,8 @@ def _started(folder: Path, running: list[subprocess.Popen[bytes]]) -> Smarthost:
     (folder / "queue").mkdir()
     subprocess.run(["/usr/sbin/postfix", "-c", str(folder / "etc"), "check"], check=True, timeout=30)
     start(f"{daemons}/master", "-c", str(folder / "etc"), "-d")
-    _wait(folder / "auth", (port, implicit), running)
+    wait_until(lambda: is_open(port) and is_open(implicit) and (folder / "auth").exists(), *running)
     return Smarthost(f"127.0.0.1:{port}", f"127.0.0.1:{implicit}", Hop("", mail))
-
-
-def _wait(auth: Path, ports: tuple[int, ...], running: list[subprocess.Popen[bytes]]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert all(process.poll() is None for process in running), "a server ended before it listened"
-        try:
-            for port in ports:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-            if auth.exists():
-                return
-        except ConnectionRefusedError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("the servers did not listen within 30 s")
 
 
 def checked(**options: Any) -> TLS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from mailstack.middleware.spamassassin import SpamAssassin
 from mailstack.testing import Dialog, Vouch
+from tests.programs import free_port, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -37,17 +37,11 @@ class Daemon:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self._process.poll() is None, "spamd ended before it listened"
-            try:
-                family = socket.AF_INET if self._port else socket.AF_UNIX
-                with socket.socket(family) as probe:
-                    probe.connect(("127.0.0.1", self._port) if self._port else str(self._socket))
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("spamd did not listen within 60 s")
+        wait_until(self._answers, self._process)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_INET if self._port else socket.AF_UNIX) as probe:
+            return not probe.connect_ex(("127.0.0.1", self._port) if self._port else str(self._socket))
 
     def kill(self) -> None:
         """spamd's children follow when their pipe to it breaks."""
@@ -71,13 +65,6 @@ def spamd(program: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[..
     yield start
     for daemon in running:
         daemon.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_gtube_is_refused_and_ham_passes_by_both_kinds_of_socket(spamd: Callable[..., Daemon]) -> None:

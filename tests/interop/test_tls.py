@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.programs import free_port
 from tests.tls import authority_pem, write_pair
 
 from .conftest import Served
@@ -69,8 +70,7 @@ def start(serve: Serve, tmp_path: Path) -> Start:
         certificates.mkdir()
         write_pair(certificates / "mx.test", "mx.test", "localhost")
         write_pair(certificates / "b.test", "b.test")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            implicit: int = probe.getsockname()[1]
+        implicit = free_port()
         given = {"certificates": str(certificates), "options": options and f", {options}", "implicit": implicit}
         return Under(serve(configuration=STACK, **given), implicit)
 
