@@ -46,8 +46,9 @@ from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError, Network
 from mailstack.services import passwords
+from mailstack.services.files import mark
 from mailstack.services.lookup.item import Item
-from mailstack.services.lookup.lines import Marks, mark
+from mailstack.services.lookup.lines import Marks
 from mailstack.services.lookup.listing import Listing
 from mailstack.session.credentials import PASSWORD, SECRET, Challenge, Credentials, Password
 from mailstack.session.session import Session

@@ -36,6 +36,7 @@ from typing import Any, Final
 from mailstack import extra, log, option
 from mailstack.contract.hookspec import hookimpl
 from mailstack.option import ConfigError
+from mailstack.services.files import Latest
 from mailstack.session.credentials import TOKEN, Credentials, Token
 from mailstack.session.session import Session
 from mailstack.wire.reply import Reply
@@ -186,15 +187,14 @@ class AuthJWT:
 class _Keys:
     """The keys of a file or a text. read -- makes them of the text."""
 
-    __slots__ = ("_keys", "_path", "_read", "_seen")
+    __slots__ = ("_keys", "_path")
 
     def __init__(self, given: str | os.PathLike[str], read: Callable[[str], dict[str, Any]]) -> None:
         text = given if isinstance(given, str) and given.lstrip().startswith(("{", "-----BEGIN")) else None
         self._path = None if text is not None else Path(given)
-        self._read = read
-        self._seen = self._stamp()
+        files = [] if self._path is None else [self._path]
         try:
-            self._keys = read(self._text() if text is None else text)
+            self._keys = Latest(lambda: read(text or self._text()), *files, complain=self._complain)
         except Exception as error:
             place = "the text" if self._path is None else self._path
             raise ConfigError(
@@ -204,31 +204,14 @@ class _Keys:
 
     def named(self, name: object) -> list[Any]:
         """The key of this name, or all of them for who names none."""
-        self._refresh()
+        keys = self._keys.value
         if name is None:
-            return list(self._keys.values())
-        key = self._keys.get(name, self._keys.get(_NAMELESS)) if isinstance(name, str) else None
+            return list(keys.values())
+        key = keys.get(name, keys.get(_NAMELESS)) if isinstance(name, str) else None
         return [] if key is None else [key]
 
-    def _refresh(self) -> None:
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            self._keys = self._read(self._text())
-        except Exception as error:
-            log.warning("keys", path=str(self._path), problem=_reason(error), kept=True)
-
-    def _stamp(self) -> tuple[int, ...]:
-        """What tells of a change; () where there is no file."""
-        if self._path is None:
-            return ()
-        try:
-            status = self._path.stat()
-        except OSError:
-            return ()
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    def _complain(self, error: Exception) -> None:
+        log.warning("keys", path=str(self._path), problem=_reason(error), kept=True)
 
     def _text(self) -> str:
         assert self._path is not None

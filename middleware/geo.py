@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +32,7 @@ from mailstack.contract.hookspec import hookimpl
 from mailstack.contract.postpone import must_be_heard
 from mailstack.contract.predicate import Predicate
 from mailstack.option import ConfigError
+from mailstack.services.files import Latest
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
@@ -166,23 +166,14 @@ class _Database:
     def __init__(self, library: Any, path: str) -> None:
         self._library = library
         self._path = path
-        self._look_at = 0.0
         try:
-            self._mark = self._state()
-            self._reader = library.open_database(path)
+            self._reader = Latest(lambda: library.open_database(path), path, complain=self._complain, every=_LOOK)
         except (OSError, ValueError, library.InvalidDatabaseError) as error:
             raise ConfigError(f"Geo: {path} cannot be used: {error}", remedy="name a database of MaxMind's") from error
-        self._look_at = time.monotonic() + _LOOK
-
-    def _state(self) -> tuple[int, ...]:
-        found = os.stat(self._path)
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def find(self, ip: str) -> dict[str, Any]:
-        if time.monotonic() >= self._look_at:
-            self._look()
         try:
-            found = self._reader.get(ip)
+            found = self._reader.value.get(ip)
         except ValueError:  # an IPv6 address, and a database of IPv4 alone
             return {}
         except self._library.InvalidDatabaseError as error:
@@ -190,16 +181,8 @@ class _Database:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _look(self) -> None:
-        self._look_at = time.monotonic() + _LOOK
-        try:
-            mark = self._state()
-            if mark == self._mark:
-                return
-            self._mark = mark
-            self._reader = self._library.open_database(self._path)
-        except (OSError, ValueError, self._library.InvalidDatabaseError) as error:
-            log.error("database not opened again", who="geo", path=self._path, reason=str(error))
+    def _complain(self, error: Exception) -> None:
+        log.error("database not opened again", who="geo", path=self._path, reason=str(error))
 
 
 def _countries(given: str | Iterable[str], name: str) -> frozenset[str]:

@@ -22,9 +22,10 @@ from anyio import to_thread
 
 from ... import log
 from ...option import ConfigError
+from ..files import Mark, mark
 from ..transport import tls
 from .choice import Choice, Group, Loaded, same_names
-from .place import Pair, Place, Stamp, stamp
+from .place import Pair, Place
 from .terms import Terms
 
 Path_ = str | os.PathLike[str]
@@ -60,7 +61,7 @@ class Certificates:
         self._expired: set[Loaded] = set()  # of which the log has said so
         self._terms.context()  # what is wrong with them is wrong without certificates too
         pairs = self._place.pairs()
-        self._seen = self._stamps(pairs)
+        self._seen = self._marks(pairs)
         if not pairs and not missing_ok:
             raise self._place.missing()
         self._choice = Choice([self._group(members) for members in same_names(map(self._load, pairs))])
@@ -91,7 +92,7 @@ class Certificates:
             pairs = self._place.pairs()
         except ConfigError as error:
             pairs, problem = [], error
-        seen = self._stamps(pairs)
+        seen = self._marks(pairs)
         if seen != self._seen:
             self._seen = seen
             if pairs:
@@ -100,9 +101,9 @@ class Certificates:
                 _complain(problem or self._place.missing())
         self._look_at_dates()
 
-    def _stamps(self, pairs: list[Pair]) -> dict[object, Stamp]:
-        authorities = self._terms.authorities
-        return {pair: stamp(*pair) for pair in pairs} | {authorities: stamp(*filter(None, [authorities]))}
+    def _marks(self, pairs: list[Pair]) -> dict[Path, Mark]:
+        files = {file for pair in pairs for file in pair}
+        return {file: mark(file) for file in files | set(filter(None, [self._terms.authorities]))}
 
     def _renew(self, pairs: list[Pair]) -> None:
         """What can be used takes the place of what was there; what cannot leaves it as it was."""

@@ -30,8 +30,6 @@ _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _RENEW = "renew it (`mailstack certs --renew` does so for one of its own)"
 _RIGHTS = "make it readable for the user that the server runs as"
 
-Stamp = tuple[tuple[int, int, int] | None, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -159,16 +157,3 @@ def _public(file: Path) -> bool:
         return bool(file.stat().st_mode & stat.S_IROTH)
     except OSError:
         return False
-
-
-def stamp(*files: Path) -> Stamp:
-    """What differs when the files do, or what they may be read by."""
-    return tuple(_stamp_of(file) for file in files)
-
-
-def _stamp_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ctime_ns, found.st_size, found.st_ino

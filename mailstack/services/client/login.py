@@ -26,6 +26,7 @@ from anyio import CapacityLimiter, to_thread
 
 from ... import log, option
 from ...option import ConfigError
+from ..files import mark
 from .sasl import CLEAR, PASSWORDS, TOKENS
 from .values import NoMechanism
 
@@ -106,11 +107,7 @@ class Login:
     @property
     def stamp(self) -> object:
         """Differs when the file does."""
-        try:
-            found = None if self._file is None else self._file.stat()
-        except OSError:
-            return "gone"
-        return None if found is None else (found.st_ino, found.st_mtime_ns, found.st_size)
+        return None if self._file is None else mark(self._file)
 
     def _read(self) -> str:
         assert self._file is not None

@@ -31,6 +31,7 @@ from typing import Final, Literal, TypeAlias
 
 from ... import log, option
 from ...option import ConfigError
+from ..files import Latest
 from ..transport import Address
 from ..transport.tls import TLSStream
 
@@ -58,7 +59,7 @@ class TLS:
     minimum -- the oldest version: "TLSv1.2" or "TLSv1.3".
     """
 
-    __slots__ = ("_ca", "_certificate", "_context", "_key", "_minimum", "_stamp", "fingerprints", "implicit", "level",
+    __slots__ = ("_ca", "_certificate", "_context", "_key", "_minimum", "fingerprints", "implicit", "level",
                  "name")  # fmt: skip
 
     def __init__(
@@ -81,8 +82,8 @@ class TLS:
         self._ca, self._certificate, self._key = (_path(each) for each in (ca, certificate, key))
         self._minimum = option.choice(minimum, "TLSv1.2", "TLSv1.3", name="TLS(minimum)")
         self._check()
-        self._stamp = self._stamps()
-        self._context = self._made() if self.wanted else None
+        files = filter(None, (self._ca, self._certificate, self._key))
+        self._context = Latest(self._made, *files, complain=_complain) if self.wanted else None
 
     def _check(self) -> None:
         if self.implicit and not self.wanted:
@@ -119,22 +120,12 @@ class TLS:
     def context(self) -> ssl.SSLContext:
         """With the files as they are now."""
         assert self._context is not None
-        stamp = self._stamps()
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._context = self._made()
-            except ConfigError as error:
-                log.error("files of TLS cannot be used, the old ones stay", reason=error.message)
-        return self._context
+        return self._context.value
 
     def accepts(self, stream: TLSStream) -> bool:
         """Whether the server's certificate is one that was named, if any was."""
         shown = stream.certificate
         return not self.fingerprints or (shown is not None and hashlib.sha256(shown).hexdigest() in self.fingerprints)
-
-    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(map(_stamp, (self._ca, self._certificate, self._key)))
 
     def _made(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -185,12 +176,8 @@ def _path(given: File | None) -> Path | None:
     return None if given is None else Path(given).expanduser().absolute()
 
 
-def _stamp(file: Path | None) -> tuple[int, int, int] | None:
-    try:
-        found = None if file is None else file.stat()
-    except OSError:
-        return None
-    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
+def _complain(error: Exception) -> None:
+    log.error("files of TLS cannot be used, the old ones stay", reason=str(error))
 
 
 def _unusable(what: str, file: Path, error: OSError) -> ConfigError:

@@ -19,24 +19,15 @@ from typing import Final
 
 from mailstack.option import ConfigError
 
+from ..files import Mark, mark
 from .item import Item
 
-__all__ = ["Mark", "Marks", "mark", "read"]
+__all__ = ["Marks", "read"]
 
-Mark = tuple[int, ...]  # what differs when a file was changed: time in ns, octets, inode; () for no file
 Marks = dict[str, Mark]
 
 _MOST: Final = 1000  # files
 _INCLUDE: Final = "$include"
-
-
-def mark(path: str) -> Mark:
-    """How the file is now."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read(path: str, marks: Marks) -> list[Item]:

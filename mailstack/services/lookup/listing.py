@@ -22,8 +22,9 @@ from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 from mailstack import log
 from mailstack.option import ConfigError
 
+from ..files import Mark, mark
 from .item import Item
-from .lines import Mark, Marks, mark
+from .lines import Marks
 
 __all__ = ["Listed", "Listing"]
 

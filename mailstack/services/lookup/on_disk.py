@@ -45,15 +45,15 @@ class Reader(Protocol):
 
 
 def by_content(path: str) -> Identity:
-    """For files that are replaced, or written anew."""
+    """For files that are replaced, or written anew; their rights are part of it, for those may be what was mended."""
     status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def by_inode(path: str) -> Identity:
     """For databases that are changed while they are read."""
     status = os.stat(path)
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid
 
 
 class OnDisk:
