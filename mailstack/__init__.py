@@ -74,7 +74,8 @@ if TYPE_CHECKING:
     from .session.stash import Key
     from .session.transaction import Recipient, Sender, Transaction
     from .wire.address import Address
-    from .wire.command import Command, Parameter
+    from .wire.command import Command
+    from .wire.parameter import Parameter
     from .wire.reply import Reply
 else:
     _NAMES = {
@@ -97,7 +98,8 @@ else:
         "session.stash": "Key",
         "session.transaction": "Recipient Sender Transaction",
         "wire.address": "Address",
-        "wire.command": "Command Parameter",
+        "wire.command": "Command",
+        "wire.parameter": "Parameter",
         "wire.reply": "Reply",
     }
     _MODULES = {"lookup": "services.lookup", "predicate": "predicate"}

@@ -43,7 +43,8 @@ from mailstack.services.lookup.given import Given
 from mailstack.session.lookup import ReverseName
 from mailstack.session.session import Peer, Session
 from mailstack.session.stash import Key
-from mailstack.wire.command import Command, decode_xtext
+from mailstack.wire.command import Command
+from mailstack.wire.parameter import decode_xtext
 from mailstack.wire.reply import Reply
 
 __all__ = ["XClient"]

@@ -27,7 +27,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..option import ConfigError
-from ..wire.command import PARAMETERS, VERBS, CommandError, Parameter
+from ..wire.command import VERBS, CommandError
+from ..wire.parameter import PARAMETERS, Parameter
 from .entry import Entry, Impl
 from .fault import DEFER
 

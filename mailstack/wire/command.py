@@ -3,7 +3,7 @@
     parse_command(b"MAIL FROM:<user@example.org> SIZE=1000", {"SIZE"})   # Mail(user@example.org, {"SIZE": 1000})
 
 The core's verbs have types of their own; every other verb is a `Command` with its text. Verbs and parameters are looked
-up in explicit tables. A parameter is understood only if the EHLO keyword that brings it was offered to this client.
+up in explicit tables. A parameter (`parameter.py`) is understood only if the EHLO keyword that brings it was offered.
 
 Failure: `CommandError`, and nothing else whatever the octets were. It carries the reply, whose text is fixed: it never
 repeats what the client said.
@@ -19,11 +19,11 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from .address import PLAIN, Address, AddressError, parse_path, plain_address
+from .parameter import PARAMETERS, Parameter
 from .reply import Reply
 from .slots import setters
 
 __all__ = [
-    "PARAMETERS",
     "VERBS",
     "AnyCommand",
     "Bdat",
@@ -32,12 +32,9 @@ __all__ = [
     "Data",
     "Hello",
     "Mail",
-    "OriginalRecipient",
-    "Parameter",
     "Quit",
     "Rcpt",
     "Rset",
-    "decode_xtext",
     "parse_command",
 ]
 
@@ -135,138 +132,6 @@ class Command:
 AnyCommand = Hello | Mail | Rcpt | Data | Bdat | Rset | Quit | Command
 
 
-# The parameters of MAIL and RCPT.
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of MAIL or RCPT.
-
-    name -- as the client writes it, in upper case. verb -- "MAIL" or "RCPT".
-    keyword -- the EHLO keyword that must have been offered.
-    parse -- from the text after "=" (None without one) to a value; ValueError becomes 501, CommandError is answered.
-    """
-
-    name: str
-    verb: str
-    keyword: str
-    parse: Callable[[str | None], object]
-
-
-@dataclass(frozen=True, slots=True)
-class OriginalRecipient:
-    """ORCPT (RFC 3461 §4.2). type -- lower case, such as "rfc822" or "utf-8". address -- decoded."""
-
-    type: str
-    address: str
-
-
-_NUMBER: Final = re.compile(r"[0-9]{1,20}")
-_XTEXT: Final = re.compile(r"[!-*,-<>-~]*(?:\+[0-9A-Fa-f]{2}[!-*,-<>-~]*)*")  # RFC 3461 §4
-_XTEXT_OCTET: Final = re.compile(rb"\+(..)")
-_QCHAR: Final = r"[!-*,-<>-\[\]-~\x80-\U0010ffff]"  # RFC 6533 §3
-_UTEXT: Final = re.compile(rf"{_QCHAR}*(?:\\x\{{[0-9A-Fa-f]{{2,6}}\}}{_QCHAR}*)*")
-_UTEXT_POINT: Final = re.compile(r"\\x\{(.+?)\}")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
-_NOTICES: Final = frozenset({"SUCCESS", "FAILURE", "DELAY"})
-
-
-def _size(value: str | None) -> int:
-    """RFC 1870."""
-    if value is None or not _NUMBER.fullmatch(value):
-        raise ValueError("SIZE is 1 to 20 digits")
-    return int(value)
-
-
-def _flag(value: str | None) -> bool:
-    if value is not None:
-        raise ValueError("no value expected")
-    return True
-
-
-def _one_of(*choices: str) -> Callable[[str | None], str]:
-    def parse(value: str | None) -> str:
-        chosen = _ascii(value or "").upper()
-        if chosen not in choices:
-            raise ValueError("not one of the values")
-        return chosen
-
-    return parse
-
-
-def decode_xtext(value: str | None) -> str:
-    """The text behind xtext (RFC 3461 §4): printable, UTF-8 only by its octets. ValueError."""
-    if not value or not _XTEXT.fullmatch(value):
-        raise ValueError("not xtext")
-    return _printable(_XTEXT_OCTET.sub(lambda octet: bytes.fromhex(octet[1].decode()), value.encode()).decode())
-
-
-def _printable(text: str) -> str:
-    if _UNPRINTABLE.search(text):
-        raise ValueError("not printable")
-    return text
-
-
-def _ascii(text: str) -> str:
-    if not text.isascii():
-        raise ValueError("not ASCII")
-    return text
-
-
-def _envelope_id(value: str | None) -> str:
-    """RFC 3461 §4.4."""
-    decoded = _ascii(decode_xtext(value))
-    if len(decoded) > 100:
-        raise ValueError("longer than 100 characters")
-    return decoded
-
-
-def _submitter(value: str | None) -> Address:
-    """AUTH of RFC 4954 §5: who sent it first, as the client claims; null when it does not know."""
-    return Address.parse(decode_xtext(value))
-
-
-def _notify(value: str | None) -> frozenset[str]:
-    """RFC 3461 §4.1."""
-    notices = frozenset(_ascii(value or "").upper().split(","))
-    if notices != {"NEVER"} and not notices <= _NOTICES:
-        raise ValueError("NEVER alone, or a list of SUCCESS, FAILURE, DELAY")
-    return notices
-
-
-def _original_recipient(value: str | None) -> OriginalRecipient:
-    """RFC 3461 §4.2, and RFC 6533 §3 for the type utf-8."""
-    kind, semicolon, address = (value or "").partition(";")
-    if not semicolon or not _ATOM.fullmatch(kind) or len(address) > 500:
-        raise ValueError("not type;address")
-    kind = kind.lower()
-    return OriginalRecipient(kind, _utext(address) if kind == "utf-8" else _ascii(decode_xtext(address)))
-
-
-def _utext(value: str) -> str:
-    """Decode utf-8-addr-xtext and utf-8-addr-unitext."""
-    if not value or not _UTEXT.fullmatch(value):
-        raise ValueError("not utf-8-addr-xtext")
-    return _printable(_UTEXT_POINT.sub(lambda point: chr(int(point[1], 16)), value))
-
-
-PARAMETERS: Final[Mapping[tuple[str, str], Parameter]] = MappingProxyType(
-    {
-        (parameter.verb, parameter.name): parameter
-        for parameter in (
-            Parameter("SIZE", "MAIL", "SIZE", _size),
-            Parameter("BODY", "MAIL", "8BITMIME", _one_of("7BIT", "8BITMIME", "BINARYMIME")),
-            Parameter("SMTPUTF8", "MAIL", "SMTPUTF8", _flag),
-            Parameter("RET", "MAIL", "DSN", _one_of("FULL", "HDRS")),
-            Parameter("ENVID", "MAIL", "DSN", _envelope_id),
-            Parameter("AUTH", "MAIL", "AUTH", _submitter),
-            Parameter("NOTIFY", "RCPT", "DSN", _notify),
-            Parameter("ORCPT", "RCPT", "DSN", _original_recipient),
-        )
-    }
-)
-
 # The line.
 
 _UNKNOWN: Final = Reply(500, "command not recognised", status="5.5.2")
@@ -290,6 +155,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _PLAIN_MAIL: Final = re.compile(rf"(?i:MAIL FROM):<({PLAIN})>".encode())
 _PLAIN_RCPT: Final = re.compile(rf"(?i:RCPT TO):<({PLAIN})>".encode())
 _LONGEST_PLAIN: Final = 320  # octets; what is cut there is over the length of a path, and no plain one
+_SIZE: Final = re.compile(r"[0-9]{1,20}")
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00- =\x7f]+))?")  # RFC 5321 §4.1.2
 
 
@@ -435,7 +301,7 @@ def _parse_value(parameter: Parameter | None, value: str | None, offered: _Offer
 def _parse_bdat(verb: str, argument: str, offered: _Offered, parameters: _Parameters, utf8: bool) -> Bdat:
     size, *words = argument.split() or [""]
     last = [word.upper() for word in words] == ["LAST"]
-    if not argument.isascii() or not _NUMBER.fullmatch(size) or int(size) >= 2**63 or (words and not last):
+    if not argument.isascii() or not _SIZE.fullmatch(size) or int(size) >= 2**63 or (words and not last):
         raise CommandError(_CHUNK_LOST)
     return Bdat(int(size), last)
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from .address import Address
-from .command import PARAMETERS, AnyCommand, Bdat, Command, Hello, Mail, OriginalRecipient, Rcpt
+from .command import AnyCommand, Bdat, Command, Hello, Mail, Rcpt
+from .parameter import PARAMETERS, OriginalRecipient
 
 __all__ = ["encode_command", "encode_line", "offered_parameters"]
 

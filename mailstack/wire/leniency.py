@@ -19,7 +19,8 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
-from .command import AnyCommand, CommandError, Parameter, parse_command
+from .command import AnyCommand, CommandError, parse_command
+from .parameter import Parameter
 
 __all__ = ["SLIPS", "known_slips", "mended", "read_again"]
 

@@ -19,9 +19,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from .body import ChunkDecoder, DataDecoder
-from .command import PARAMETERS, AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Parameter, Quit, Rcpt, Rset
+from .command import AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Quit, Rcpt, Rset
 from .command import parse_command as parse
 from .leniency import read_again
+from .parameter import PARAMETERS, Parameter
 from .reply import Reply
 
 __all__ = ["NEED_DATA", "Body", "EndOfBody", "Event", "NeedData", "Refused", "ServerProtocol", "State"]

@@ -14,7 +14,8 @@ from mailstack.services.client import Client, Content, Disconnected, Envelope, O
 from mailstack.services.client.content import LEAST, pieces, survey
 from mailstack.services.memory import MemoryStream, memory_stream_pair
 from mailstack.wire.address import Address
-from mailstack.wire.command import Mail, OriginalRecipient, Rcpt
+from mailstack.wire.command import Mail, Rcpt
+from mailstack.wire.parameter import OriginalRecipient
 
 MESSAGE = b"Subject: test\r\n\r\n.test\r\n"
 EVERYTHING = ("PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME")

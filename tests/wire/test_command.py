@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from mailstack.wire.address import Address
 from mailstack.wire.command import (
-    PARAMETERS,
     AnyCommand,
     Bdat,
     Command,
@@ -16,13 +15,12 @@ from mailstack.wire.command import (
     Data,
     Hello,
     Mail,
-    OriginalRecipient,
-    Parameter,
     Quit,
     Rcpt,
     Rset,
     parse_command,
 )
+from mailstack.wire.parameter import PARAMETERS, OriginalRecipient, Parameter
 from mailstack.wire.reply import Reply
 
 ALL = frozenset({"SIZE", "8BITMIME", "BINARYMIME", "SMTPUTF8", "DSN", "AUTH", "CHUNKING"})

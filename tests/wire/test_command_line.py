@@ -8,20 +8,19 @@ from hypothesis import strategies as st
 
 from mailstack.wire.address import Address
 from mailstack.wire.command import (
-    PARAMETERS,
     AnyCommand,
     Bdat,
     Command,
     Data,
     Hello,
     Mail,
-    OriginalRecipient,
     Quit,
     Rcpt,
     Rset,
     parse_command,
 )
 from mailstack.wire.command_line import encode_command, encode_line
+from mailstack.wire.parameter import PARAMETERS, OriginalRecipient
 
 ALL = dict.fromkeys([*(parameter.keyword for parameter in PARAMETERS.values()), "BINARYMIME", "CHUNKING"], "")
 SENDER = Address.parse("a@example.org")
