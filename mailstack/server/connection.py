@@ -25,8 +25,9 @@ from ..session.lookup import ReverseName
 from ..session.patience import Patience
 from ..session.session import IPNetwork, Peer, Session
 from ..session.watch import Watch
+from ..wire.order import State
 from ..wire.reply import Reply
-from ..wire.server import NEED_DATA, ServerProtocol, State
+from ..wire.server import NEED_DATA, ServerProtocol
 from . import answers
 from .abilities import Abilities
 from .dialog import HANDLERS, Dialog

@@ -1,7 +1,7 @@
 """The server's side of an SMTP conversation, without I/O: octets in, events out; replies in, octets out.
 
 Use: `receive()` what arrived, call `next_event()` until it says `NEED_DATA`, answer each command with `answer()`,
-and write what `take_output()` returns. The order of commands is one table (`LEGAL`, `NEXT`); a command that comes out
+and write what `take_output()` returns. The order of commands is a table (`order.py`); a command that comes out
 of turn, or that cannot be read, never reaches the caller's policy: it surfaces as `Refused` with its reply.
 
 Promises: however the octets are cut, the events are the same. Memory is bounded by the longest command line plus what
@@ -19,29 +19,14 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from .body import ChunkDecoder, DataDecoder
-from .command import AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Quit, Rcpt, Rset
+from .command import AnyCommand, Bdat, Command, CommandError, Data, Hello, Mail, Rset
 from .command import parse_command as parse
 from .leniency import read_again
+from .order import LEGAL, LEGAL_BINARY, NEXT, State, out_of_turn
 from .parameter import PARAMETERS, Parameter
 from .reply import Reply
 
-__all__ = ["NEED_DATA", "Body", "EndOfBody", "Event", "NeedData", "Refused", "ServerProtocol", "State"]
-
-
-class State(Enum):
-    """Where the conversation stands."""
-
-    GREETING = "greeting"  # the banner is due; nothing may be read
-    HELLO = "hello"  # no HELO or EHLO yet
-    READY = "ready"  # no transaction
-    MAIL = "mail"  # a sender
-    RCPT = "rcpt"  # and at least one recipient
-    DATA = "data"  # the body by DATA is coming
-    CHUNK = "chunk"  # the octets of one BDAT are coming
-    CHUNKED = "chunked"  # between two BDATs
-    SPOILT = "spoilt"  # a BDAT was refused: the others are consumed and refused until RSET
-    SHUNNED = "shunned"  # the greeting was 554: all but QUIT is 503 (RFC 5321 §3.1)
-    CLOSED = "closed"
+__all__ = ["NEED_DATA", "Body", "EndOfBody", "Event", "NeedData", "Refused", "ServerProtocol"]
 
 
 class NeedData(Enum):
@@ -87,43 +72,6 @@ Event = AnyCommand | Refused | Body | EndOfBody | NeedData
 # which costs as much as a call.
 _GREETING, _CLOSED, _READY, _DATA, _CHUNK = State.GREETING, State.CLOSED, State.READY, State.DATA, State.CHUNK
 
-_GREETED = (State.READY, State.HELLO, State.MAIL, State.RCPT, State.CHUNKED, State.SPOILT)
-
-# In which states each of the core's commands is legal.
-LEGAL: Mapping[type, tuple[State, ...]] = {
-    Hello: _GREETED,
-    Mail: (State.READY,),
-    Rcpt: (State.MAIL, State.RCPT),
-    Data: (State.RCPT,),
-    Bdat: (State.RCPT, State.CHUNKED),
-    Rset: _GREETED,
-    Quit: (*_GREETED, State.SHUNNED),
-    Command: _GREETED,
-}
-
-# In a BINARYMIME transaction the octets come by BDAT alone (RFC 3030 §3).
-LEGAL_BINARY: Mapping[type, tuple[State, ...]] = {**LEGAL, Data: ()}
-
-# Where a positive answer leads. DATA's 354 opens the body; BDAT moves when its octets are consumed.
-NEXT: Mapping[type, State] = {
-    Hello: State.READY,
-    Mail: State.MAIL,
-    Rcpt: State.RCPT,
-    Data: State.DATA,
-    Quit: State.CLOSED,
-}
-
-_OUT_OF_TURN: Mapping[State, Reply] = {
-    State.HELLO: Reply(503, "send HELO or EHLO first"),
-    State.READY: Reply(503, "send MAIL first"),
-    State.MAIL: Reply(503, "send RCPT first"),
-    State.RCPT: Reply(503, "a transaction is already open"),
-    State.CHUNKED: Reply(503, "BDAT has begun: BDAT, RSET or QUIT"),
-    State.SPOILT: Reply(503, "this transaction was refused: send RSET"),
-    State.SHUNNED: Reply(503, "no service for you here"),
-}
-_NESTED_MAIL = Reply(503, "sender already given")
-_BINARY_BY_BDAT = Reply(503, "a BINARYMIME message comes by BDAT")
 _SAY_LHLO = Reply(500, "this is an LMTP server: send LHLO", status="5.5.1")
 _SAY_EHLO = Reply(500, "this is no LMTP server: send EHLO", status="5.5.1")
 _TOO_LONG = Reply(500, "command line too long")
@@ -326,11 +274,7 @@ class ServerProtocol:
             self._pending = True
             self._open_chunk(command)
             return self.next_event()
-        if type(command) is Mail and self.state in (State.MAIL, State.RCPT):
-            return Refused(command.verb, _NESTED_MAIL)
-        if type(command) is Data and self.state is State.RCPT:
-            return Refused(command.verb, _BINARY_BY_BDAT)
-        return Refused(command.verb, _OUT_OF_TURN[self.state])
+        return Refused(command.verb, out_of_turn(command, self.state))
 
     # Bodies.
 
@@ -379,7 +323,7 @@ class ServerProtocol:
             self._pending = False
             self._chunk = None
             self.state = before
-            return Refused(command.verb, _OUT_OF_TURN[before])
+            return Refused(command.verb, out_of_turn(command, before))
         if command.last:
             self._forget()
         self.state = _READY if command.last else State.CHUNKED

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mailstack.wire.command import AnyCommand, Bdat, Data, Hello, Mail, Quit, Rcpt, Rset
+from mailstack.wire.order import State
 from mailstack.wire.reply import Reply
-from mailstack.wire.server import NEED_DATA, Body, EndOfBody, Event, Refused, ServerProtocol, State
+from mailstack.wire.server import NEED_DATA, Body, EndOfBody, Event, Refused, ServerProtocol
 
 from .octets import split
 

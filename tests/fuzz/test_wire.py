@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mailstack.wire.server import State
+from mailstack.wire.order import State
 
 from . import protocol
 from .octets import ENVELOPE, FRAGMENTS, compose, split

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from mailstack.wire.address import Address
 from mailstack.wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
+from mailstack.wire.order import LEGAL, State
 from mailstack.wire.reply import Reply
-from mailstack.wire.server import LEGAL, NEED_DATA, Body, EndOfBody, Event, Refused, ServerProtocol, State
+from mailstack.wire.server import NEED_DATA, Body, EndOfBody, Event, Refused, ServerProtocol
 
 OK = Reply(250)
 POSITIVE = {Data: Reply(354), Quit: Reply(221, close=True)}
