@@ -9,20 +9,19 @@ from typing import Final
 
 import anyio
 
-from ...option import ConfigError
 from ...wire.client import ClientState, EndOfData
 from ...wire.command import AnyCommand, Command, Data, Hello, Mail, Quit, Rcpt, Rset
 from ...wire.reply import Reply
 from ..transport import Address, Stream, tls
-from .authentication import authenticate
+from .authentication import log_in, secret_of
 from .content import pieces
 from .exchange import END, Exchange
 from .login import Login
 from .needs import adapt, check_recipient, is_binary
 from .policy import TLS
-from .sasl import Nonsense
 from .secure import handshake
-from .transcript import Transcript, veiled
+from .transaction import Transaction
+from .transcript import Transcript
 from .values import (
     Content,
     Disconnected,
@@ -47,13 +46,9 @@ class Client:
 
     __slots__ = (
         "_chunking",
-        "_data_reply",
         "_exchange",
-        "_finals",
-        "_mail",
-        "_mail_reply",
         "_pipelining",
-        "_rcpts",
+        "_transaction",
         "user",
     )
 
@@ -75,12 +70,12 @@ class Client:
 
     def _forget(self) -> None:
         """No transaction."""
+        self._begin()
+
+    def _begin(self, mail: Mail | None = None, rcpts: tuple[Rcpt, ...] = ()) -> Transaction:
         self._exchange.spoilt = None
-        self._mail: Mail | None = None  # as it was asked for
-        self._mail_reply: Reply | None = None
-        self._rcpts: list[tuple[Rcpt, Reply | None]] = []  # in the order that the caller knows
-        self._data_reply: Reply | None = None
-        self._finals: list[Reply] = []  # one, or with LMTP one per accepted recipient
+        self._transaction = Transaction(self._exchange, mail, rcpts)
+        return self._transaction
 
     # What it is.
 
@@ -169,54 +164,15 @@ class Client:
             raise RuntimeError("AUTH has no place here")
         try:
             mechanism = login.choose(self.keywords.get("AUTH"), self.private)
-            secret = await self._secret(login)
+            secret = await secret_of(login, self._exchange)
         except NotAuthenticated:
             await self.quit()
             raise
-        reply = await self._log_in(mechanism, login.user, secret)
+        reply = await log_in(self._exchange, mechanism, login.user, secret)
         if reply.refused:
             await self.quit()
             raise NotAuthenticated(f"AUTH {mechanism} is refused", login.user, reply=reply)
         self.user = login.user
-
-    async def _secret(self, login: Login) -> str:
-        exchange = self._exchange
-        try:
-            with exchange.guard(exchange.timeouts.command, "AUTH"):
-                return await login.secret()
-        except ConfigError as error:
-            raise NotAuthenticated(error.message, login.user) from None
-        except Disconnected:
-            raise NotAuthenticated("the token does not come", login.user) from None
-        except Exception as error:  # a function of the user's; what it says may be secret
-            raise NotAuthenticated(f"there is no token: {type(error).__name__}", login.user) from None
-
-    async def _log_in(self, mechanism: str, user: str, secret: str) -> Reply:
-        exchange = self._exchange
-        said = [secret]
-
-        def veil(line: str) -> str:
-            return "334 (hidden)" if line.startswith("334") else veiled(line, said)
-
-        async def ask(line: str, visible: str) -> Reply:
-            command = Command("AUTH", "")
-            if exchange.begin(command.verb):
-                said.extend(word for word in line.split(" ")[-1:] if len(word) > 3)
-                exchange.protocol.say(line, command.verb)
-                await exchange.flush(command, visible)
-            return await exchange.answer(command)
-
-        exchange.veil = veil
-        try:
-            reply = await authenticate(ask, mechanism, user, secret)
-        except Nonsense as error:
-            self.abort()
-            raise NotAuthenticated(f"AUTH {mechanism}: {error}", user) from None
-        except Disconnected as error:
-            raise Disconnected(veiled(str(error.args[0]), said), "AUTH") from None
-        finally:
-            exchange.veil = None
-        return Reply(reply.code, veiled(reply.text, said), status=reply.status)
 
     # A transaction in steps.
 
@@ -224,19 +180,19 @@ class Client:
         """Open a transaction; one that is open is reset first. Unsupported, Disconnected."""
         said = await adapt(mail, (), None, self._offered)
         await self._clear()
-        self._mail = mail
-        self._mail_reply = await self._exchange.ask(said)
-        return self._mail_reply
+        transaction = self._begin(mail)
+        transaction.mail_reply = reply = await self._exchange.ask(said)
+        return reply
 
     async def rcpt(self, rcpt: Rcpt) -> Reply:
         """Ask for one recipient of the open transaction. RuntimeError without one. Unsupported, Disconnected."""
-        mail = self._opened()
-        check_recipient(rcpt, await adapt(mail, (), None, self._offered))
+        transaction = self._transaction
+        check_recipient(rcpt, await adapt(transaction.opened, (), None, self._offered))
         try:
             reply = await self._exchange.ask(rcpt)
         except Disconnected as error:
-            raise self._explained(error) from error.__cause__
-        self._rcpts.append((rcpt, reply))
+            raise transaction.explained(error) from error.__cause__
+        transaction.rcpts.append((rcpt, reply))
         return reply
 
     async def data(self, content: Content) -> Outcome:
@@ -245,21 +201,17 @@ class Client:
         RuntimeError without an open transaction. Unsupported, Disconnected; what `content` raises aborts the
         connection. Outcome: of the recipients that were asked for, in that order.
         """
-        mail = self._opened()
-        if not self._rcpts:
+        transaction = self._transaction
+        mail = transaction.opened
+        if not transaction.rcpts:
             raise RuntimeError("no recipient was asked for")
-        await adapt(mail, [rcpt for rcpt, _ in self._rcpts], content, self._offered)
+        await adapt(mail, [rcpt for rcpt, _ in transaction.rcpts], content, self._offered)
         try:
-            if self._accepted and not self._by_chunks(mail):
-                self._data_reply = await self._exchange.ask(Data())
+            if transaction.accepted and not self._by_chunks(mail):
+                transaction.data_reply = await self._exchange.ask(Data())
             return await self._deliver(mail, content)
         except Disconnected as error:
-            raise self._explained(error) from error.__cause__
-
-    def _opened(self) -> Mail:
-        if self._mail is None or self._mail_reply is None or self._mail_reply.refused:
-            raise RuntimeError("no transaction is open")
-        return self._mail
+            raise transaction.explained(error) from error.__cause__
 
     # A transaction at once.
 
@@ -273,7 +225,7 @@ class Client:
         try:
             return await self._deliver(envelope.mail, content)
         except Disconnected as error:
-            raise self._explained(error) from error.__cause__
+            raise self._transaction.explained(error) from error.__cause__
 
     async def begin(self, envelope: Envelope, content: Content) -> tuple[Reply, ...]:
         """MAIL and all RCPT in as few round trips as may be: the reply to each RCPT, or that to MAIL if refused.
@@ -281,9 +233,9 @@ class Client:
         For who sends the message to all recipients or to none: `data` follows, or nothing. Raises as `transact`.
         """
         await self._open(envelope, content, [])
-        assert self._mail_reply is not None
-        mail = self._mail_reply
-        return tuple(mail if reply is None else reply for _, reply in self._rcpts)
+        mail = self._transaction.mail_reply
+        assert mail is not None
+        return tuple(mail if reply is None else reply for _, reply in self._transaction.rcpts)
 
     async def _open(self, envelope: Envelope, content: Content, then: list[AnyCommand]) -> None:
         if not envelope.recipients:
@@ -291,33 +243,23 @@ class Client:
         mail, rcpts = envelope.mail, envelope.recipients
         said = await adapt(mail, rcpts, content, self._offered)
         reset: list[AnyCommand] = [Rset()] if self._exchange.protocol.state is ClientState.MAIL else []
-        self._forget()
-        self._mail = mail
-        self._rcpts = [(rcpt, None) for rcpt in rcpts]
+        transaction = self._begin(mail, rcpts)
         try:
             await self._ask_all([*reset, said, *rcpts, *then])
         except Disconnected as error:
-            raise self._explained(error) from error.__cause__
+            raise transaction.explained(error) from error.__cause__
 
     async def _ask_all(self, commands: Sequence[AnyCommand]) -> None:
         """Say all commands in as few writes as may be, and note the answers, until there is no hope."""
-        asked = 0
         for batch in self._batches(commands):
-            if self._hopeless(batch[0]):
+            if self._transaction.hopeless(batch[0]):
                 return
             if self._exchange.begin(batch[0].verb):
                 for command in batch:
                     self._exchange.protocol.send(command)
                 await self._exchange.flush(batch[-1])
             for command in batch:
-                reply = await self._exchange.answer(command)
-                if isinstance(command, Rcpt):
-                    self._rcpts[asked] = (command, reply)
-                    asked += 1
-                elif isinstance(command, Mail):
-                    self._mail_reply = reply
-                elif isinstance(command, Data):
-                    self._data_reply = reply
+                self._transaction.heard(command, await self._exchange.answer(command))
 
     def _batches(self, commands: Sequence[AnyCommand]) -> list[list[AnyCommand]]:
         if not (self._pipelining and "PIPELINING" in self._offered):
@@ -332,19 +274,14 @@ class Client:
             size += 512  # no line of ours is longer, but for rare parameters
         return batches
 
-    def _hopeless(self, command: AnyCommand) -> bool:
-        """Whether it makes no sense to go on with this command."""
-        if self._mail_reply is not None and self._mail_reply.refused:
-            return True
-        return isinstance(command, Data) and not self._accepted
-
     # The message.
 
     async def _deliver(self, mail: Mail, content: Content) -> Outcome:
         """The envelope is settled: the message, if anybody is to get it."""
         exchange = self._exchange
         by_chunks = self._by_chunks(mail)
-        if not self._accepted or exchange.refusal is not None or self._data_refusal is not None:
+        transaction = self._transaction
+        if not transaction.accepted or exchange.refusal is not None or transaction.data_refusal is not None:
             if exchange.protocol.state is ClientState.DATA:
                 await self._lone_dot()
             return self._closed()
@@ -391,7 +328,7 @@ class Client:
         while exchange.owes:
             said, reply = await exchange.hear(exchange.timeouts.final, stage)
             if isinstance(said, EndOfData):
-                self._finals.append(reply)
+                self._transaction.finals.append(reply)
         if exchange.refusal is not None:
             exchange.abort()
 
@@ -404,54 +341,14 @@ class Client:
             return keywords
         return {word: argument for word, argument in keywords.items() if word != "CHUNKING"}
 
-    @property
-    def _accepted(self) -> bool:
-        if self._mail_reply is None or self._mail_reply.refused:
-            return False
-        return any(reply is not None and reply.positive for _, reply in self._rcpts)
-
     def _by_chunks(self, mail: Mail) -> bool:
         return "CHUNKING" in self._offered and (is_binary(mail) or not self._exchange.protocol.lmtp)
 
     def _closed(self) -> Outcome:
         """The transaction is over."""
-        outcome = self._outcome()
+        outcome = self._transaction.outcome()
         self._forget()
         return outcome
-
-    def _outcome(self) -> Outcome:
-        verdicts = tuple(filter(None, self._verdicts()))
-        mail = self._mail_reply
-        assert mail is not None
-        assert len(verdicts) == len(self._rcpts)
-        rcpt = tuple(reply if reply is not None and mail.positive else mail for _, reply in self._rcpts)
-        asked = [verdict for verdict, reply in zip(verdicts, rcpt, strict=True) if reply.positive] or verdicts
-        final = next((verdict for verdict in asked if verdict.refused), asked[0])
-        return Outcome(mail, rcpt, final, verdicts)
-
-    def _verdicts(self) -> tuple[Reply | None, ...]:
-        """What is known of each recipient."""
-        if self._mail_reply is not None and self._mail_reply.refused:
-            return (self._mail_reply,) * len(self._rcpts)
-        common = self._exchange.spoilt or self._data_refusal or None
-        finals = iter(self._finals)
-        shared = self._finals[0] if self._finals and not self._exchange.protocol.lmtp else None
-        verdicts: list[Reply | None] = []
-        for _, reply in self._rcpts:
-            if reply is not None and reply.positive:
-                reply = common or shared or next(finals, None) or self._exchange.refusal
-            verdicts.append(reply)
-        return tuple(verdicts)
-
-    @property
-    def _data_refusal(self) -> Reply | None:
-        return self._data_reply if self._data_reply is not None and self._data_reply.refused else None
-
-    def _explained(self, error: Disconnected) -> Disconnected:
-        """With what is known of the recipients."""
-        error.verdicts = self._verdicts()
-        error.unknown = error.stage == END and None in error.verdicts
-        return error
 
     # Everything else.
 
