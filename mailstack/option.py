@@ -111,19 +111,22 @@ def _finite(value: str | float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def size(value: str | int, *, name: str = "") -> int:
-    """Octets, from "64k", "50M", "50 MiB", "1.5G" or a number of octets.
+def size(value: str | int, *, name: str = "", minimum: int = 0) -> int:
+    """Octets, at least `minimum`, from "64k", "50M", "50 MiB", "1.5G" or a number of octets.
 
     Units are always powers of 1024, in either case: k, KB and KiB are the same.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        _within(value, value, name, minimum, None)
         return value
     match = _SIZE.fullmatch(_written(value))
     number = _finite(match[1]) if match else None
     if match is None or number is None:
         _refuse(name, value, "is not a size", 'write "64k", "50 MiB", "2G" or a number of octets')
     power = 1024 ** _POWER_OF_1024[(match[2] or "").lower()]
-    return int(match[1]) * power if match[1].isdigit() else int(number * power)
+    result = int(match[1]) * power if match[1].isdigit() else int(number * power)
+    _within(result, value, name, minimum, None)
+    return result
 
 
 def integer(value: str | int, *, name: str = "", minimum: int | None = None, maximum: int | None = None) -> int:

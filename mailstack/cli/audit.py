@@ -92,7 +92,7 @@ def _is_local(listener: Listener) -> bool:
 
 async def _offers(step: Step, session: Session) -> bool:
     keywords: dict[str, str] = {}
-    reply = step.call(session, Greeting("EHLO", "client.example.com", keywords))
+    reply = step.call(session, Greeting("EHLO", "client.example.com", (), keywords))
     if step.is_async:
         reply = await reply
     return bool(reply.positive and "AUTH" in keywords)

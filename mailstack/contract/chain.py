@@ -38,6 +38,7 @@ class Greeting(NamedTuple):
 
     verb: str
     hostname: str
+    words: tuple[str, ...]
     keywords: MutableMapping[str, str]
 
 

@@ -102,6 +102,7 @@ class Hooks:
         session: Session,
         verb: str,
         hostname: str,
+        words: tuple[str, ...],
         keywords: MutableMapping[str, str],
         call_next: CallNext,
     ) -> Reply | None:
@@ -110,6 +111,7 @@ class Hooks:
         verb -- "HELO", "EHLO" or "LHLO".
         hostname -- the name the client gives, printable ASCII without blanks, not verified. `session.helo` is still
             the name of the EHLO before, if there was one.
+        words -- what else stood there; RFC 5321 §4.1.1.1 knows of nothing.
         keywords -- what the answer will offer: keyword to its argument ("" for none). Add, change or delete; the parser
             follows: a MAIL or RCPT parameter is accepted only if its keyword was in the last answer. Empty for HELO.
 

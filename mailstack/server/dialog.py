@@ -73,7 +73,7 @@ class Dialog:
         esmtp = command.verb != "HELO"
         keywords = Keywords(house.keywords if esmtp else {}, session.journal)
         ask, waits = house.ehlo
-        reply = ask(session, Greeting(command.verb, command.hostname, keywords))
+        reply = ask(session, Greeting(command.verb, command.hostname, command.words, keywords))
         if waits:
             reply = await reply
         if reply.code < 400:

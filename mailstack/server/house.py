@@ -95,7 +95,7 @@ class House:
             "ENHANCEDSTATUSCODES": "",
             "HELP": "",
         }
-        words = _with_esmtp(f"{hostname} {greeting}")
+        words = _with_esmtp(f"{hostname} {greeting}".rstrip(" "))
         self._greeting = Reply(220, words)
         self._lmtp_greeting = Reply(220, " ".join("LMTP" if word == "ESMTP" else word for word in words.split(" ")))
         self._hello: dict[tuple[tuple[str, str], ...], Reply] = {}

@@ -59,7 +59,7 @@ class Limits:
             if field.name in _DURATIONS:
                 parsed: float = option.duration(value, name=name, minimum=_SHORTEST.get(field.name, 0.0))
             elif field.name in _SIZES:
-                parsed = option.size(value, name=name)
+                parsed = option.size(value, name=name, minimum=_SMALLEST.get(field.name, 0))
             else:
                 parsed = option.integer(value, name=name, minimum=_LEAST.get(field.name, 0))
             object.__setattr__(self, field.name, parsed)
@@ -68,5 +68,7 @@ class Limits:
 _DURATIONS = frozenset({"idle", "session", "opening", "data_grace", "envelope", "hand_over", "shutdown", "sweep"})
 _SIZES = frozenset({"header_line", "header_section", "message_size", "memory_each", "memory_total"})
 _SHORTEST = {"sweep": 0.01}  # or the sweeper would do nothing else
+# A line of RFC 5322 §2.1.1; and SIZE 0 would mean that there is no limit (RFC 1870 §4).
+_SMALLEST = {"header_line": 1000, "header_section": 1000, "message_size": 1}
 # RFC 5321 §4.5.3.1: what every server must take.
 _LEAST = {"command_line": 512, "auth_line": 512, "recipients": 100, "expanded": 100, "errors": 1, "connections": 1}

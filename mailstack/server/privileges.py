@@ -38,7 +38,11 @@ class Account:
     def take_over(self, folder: Path) -> None:
         """Make the folder for the account, 0700; one that is there must be its own. ConfigError."""
         if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True)
+            for parent in reversed(folder.parents):
+                if not parent.exists():
+                    parent.mkdir()
+                    parent.chmod(0o755)  # root's, whatever the umask: or the account would not get to its own
+            folder.mkdir(mode=0o700)
             os.chown(folder, self.uid, self.gid)
         elif folder.stat().st_uid != self.uid:
             raise ConfigError(f"{folder} does not belong to {self.name}", remedy=f"chown {self.name} {folder}")
@@ -103,6 +107,8 @@ def pid_file(path: Path | None) -> Iterator[None]:
             raise ConfigError(
                 f"it runs already: {path} is held by process {who}", remedy="stop that one first"
             ) from None
+        with suppress(PermissionError):  # who has made it before us, has chosen
+            os.fchmod(descriptor, 0o644)  # others read it, whatever the umask
         os.ftruncate(descriptor, 0)
         os.write(descriptor, b"%d\n" % os.getpid())
         yield

@@ -162,7 +162,7 @@ class Reception:
         if own is None:
             return received(session, transaction)
         field = own(session, transaction)
-        if field is None:
+        if not field:
             return b""
         return Header().prepend_raw(field).raw if isinstance(field, bytes) else format_field("Received", field)
 

@@ -96,7 +96,8 @@ class Server:
         self.stack = stack
         self.listeners = list(listeners)
         self.hostname = domain(hostname, name="Server(hostname)") if hostname else _own_name()
-        self.greeting = greeting
+        self.greeting = _one_line(greeting)
+        _must_be_callable(received)
         self.received = received
         self.limits = limits or Limits()
         self.spool = spool
@@ -379,6 +380,18 @@ async def _turn_away(stream: RawStream) -> None:
     except BrokenStream:
         pass  # it did not wait to hear so
     await stream.close()
+
+
+def _must_be_callable(received: object) -> None:
+    if received is not None and not callable(received):
+        remedy = "write a function of (session, transaction) that returns the value of the field"
+        raise ConfigError(f"Server(received): {received!r} is no function", remedy=remedy)
+
+
+def _one_line(greeting: object) -> str:
+    if isinstance(greeting, str) and greeting.isascii() and greeting.isprintable():
+        return greeting
+    raise ConfigError(f"Server(greeting): {greeting!r} is no line of ASCII", remedy="write greeting='ESMTP ready'")
 
 
 def _own_name() -> str:

@@ -237,7 +237,7 @@ async def test_a_positive_answer_is_recorded_as_accepted() -> None:
 
 # Arguments.
 
-_GREETING = Greeting("EHLO", "client.example.org", {"SIZE": "1"})
+_GREETING = Greeting("EHLO", "client.example.org", (), {"SIZE": "1"})
 _CLAIM = Claim("PLAIN", Password("ann", "secret"))
 _ANYTHING = object()
 
@@ -304,7 +304,7 @@ async def test_an_onion_gets_the_same_subject_to_those_below() -> None:
             assert dict(keywords) == {**before, "X-HOST": "client.example.org"}
             return reply
 
-    subject = Greeting("EHLO", "client.example.org", {})
+    subject = Greeting("EHLO", "client.example.org", (), {})
     assert await asked(compiled(Around(), Below(), hook="ehlo"), subject=subject) is END
 
 

@@ -69,6 +69,7 @@ async def content_of(smtp: Conversation, *recipients: str, sender: str = "a@exam
         ("from here; now", b"Received: from here; now\r\nSubject: x\r\n"),
         (b"Received: by us\r\n", b"Received: by us\r\nSubject: x\r\n"),
         (None, b"Subject: x\r\n"),
+        ("", b"Subject: x\r\n"),
     ],
 )
 async def test_the_received_field_may_be_ones_own(field: str | bytes | None, opening: bytes) -> None:

@@ -333,6 +333,10 @@ async def test_everybody_may_leave_before_the_server_does() -> None:
 
 
 def test_a_sweeper_that_never_rests_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Limits\(message_size\): 0 is out of range"):
+        Limits(message_size=0)  # SIZE 0 would be no limit at all
+    with pytest.raises(ConfigError, match=r"Limits\(header_line\): '100' is out of range"):
+        Limits(header_line="100")
     with pytest.raises(ConfigError, match=r"Limits\(sweep\): 0 is too short"):
         Limits(sweep=0)
 

@@ -1,11 +1,24 @@
 """What becomes of a message on its way through a server: the options of `Server` that touch it, over real sockets."""
 
+from typing import Any
+
 import pytest
 
-from mailstack import Message, Session, Transaction, log
+from mailstack import ConfigError, Message, Server, Session, Stack, Transaction, log
 from mailstack.testing.dialog import Collect, Dialog, Vouch
 
 from .kit import client, on, serving
+
+
+@pytest.mark.parametrize("options", [{"greeting": "a\r\nb"}, {"greeting": "ü"}, {"greeting": 1}, {"received": "mx"}])
+def test_what_cannot_be_said_is_found_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"Server\({next(iter(options))}\)"):
+        Server(Stack(Vouch()), **options)
+
+
+async def test_the_greeting_may_be_nothing() -> None:
+    async with Dialog(Server(Stack(Vouch()), hostname="mx.test", greeting="")) as smtp:
+        assert (await smtp.banner()).text == "mx.test ESMTP"
 
 
 async def test_the_greeting_is_the_servers_own() -> None:

@@ -8,6 +8,7 @@ import pwd
 import re
 import signal
 import smtplib
+import stat
 import subprocess
 import sys
 import threading
@@ -134,6 +135,18 @@ def test_a_spool_of_somebody_else_is_refused(folder: Path) -> None:
         account.take_over(folder / "spool")
 
 
+@root
+def test_the_account_gets_to_its_spool_through_folders_that_were_made_for_it(folder: Path) -> None:
+    before = os.umask(privileges.UMASK)
+    try:
+        privileges.account(NOBODY).take_over(folder / "lib" / "mail" / "spool")
+    finally:
+        os.umask(before)
+    seen = [(folder / each).stat() for each in ("lib", "lib/mail", "lib/mail/spool")]
+    assert [stat.S_IMODE(each.st_mode) for each in seen] == [0o755, 0o755, 0o700]
+    assert [each.st_uid for each in seen] == [0, 0, privileges.account(NOBODY).uid]
+
+
 def test_an_unknown_user_or_group_is_named() -> None:
     with pytest.raises(ConfigError, match="no user 'gargantua'"):
         privileges.account("gargantua")
@@ -158,6 +171,12 @@ def test_root_needs_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_pid_file_is_held_while_the_server_runs(tmp_path: Path) -> None:
     path = tmp_path / "pid"
+    before = os.umask(privileges.UMASK)
+    try:
+        with privileges.pid_file(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    finally:
+        os.umask(before)
     with privileges.pid_file(path):
         assert path.read_text() == f"{os.getpid()}\n"
         with pytest.raises(ConfigError, match=f"held by process {os.getpid()}"), privileges.pid_file(path):

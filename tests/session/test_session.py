@@ -5,7 +5,7 @@ import math
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from anyio import create_task_group, current_time, sleep_forever, wait_all_tasks_blocked
@@ -219,6 +219,20 @@ def test_keywords_are_a_mapping_whose_changes_are_taken_back() -> None:
     with pytest.raises(KeyError):
         del keywords["CHUNKING"]
     assert journal.since(0) == []
+
+
+async def test_words_after_the_name_are_passed_on() -> None:
+    class Hears:
+        heard: ClassVar[list[tuple[str, tuple[str, ...]]]] = []
+
+        @hookimpl
+        def ehlo(self, hostname: str, words: tuple[str, ...]) -> None:
+            self.heard.append((hostname, words))
+
+    async with Dialog(Hears()) as smtp:
+        assert await smtp.say("EHLO me") == 250
+        assert await smtp.say("HELO me and  my cat") == 250
+    assert Hears.heard == [("me", ()), ("me", ("and", "my", "cat"))]
 
 
 async def test_a_change_of_the_keywords_that_is_taken_back_is_not_offered() -> None:
