@@ -22,7 +22,8 @@ Which certificate a client gets
 New certificates
     need no restart: the files are looked at once a second at most, when somebody connects. While they are broken, half
     written or over the old one stays, and the log says so once. A server that gives up root's rights reads them as the
-    user that it became. At the start a certificate that is missing, broken, over or not its key's is an error.
+    user that it became, and says at the start if that user may not. At the start a certificate that is missing, broken,
+    over or not its key's is an error. Of one that ends within a week, or has ended, the log speaks once a day.
 
 Clients that do not want TLS
     `required=True` answers 530 to whatever comes in clear but EHLO, HELO, LHLO, NOOP, RSET, QUIT and STARTTLS. That is
@@ -157,6 +158,7 @@ class TLS:
 
     @hookimpl
     async def lifespan(self, call_next: CallNext) -> None:
+        await self._certificates.look()  # root's rights are given up: what only root could read is told now
         if not self._certificates.usable:
             log.warning("no certificate", place=self._place, remedy="TLS is offered as soon as there is one")
         await call_next()

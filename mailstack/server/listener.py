@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,23 +62,39 @@ class Listener:
             found["proxy"] = "put proxy.Proxy() of mailstack.middleware into the stack"
         return found
 
+    def clean_up(self) -> None:
+        """Remove the file of a UNIX socket that was closed, unless somebody else listens there by now."""
+        path = socket_address(self.address, name="Listener").path
+        if path is not None:
+            with suppress(OSError):  # who has given up root's rights may not be able to
+                _remove_stale(path)
+
     def bind(self) -> list[socket.socket]:
         """Listening sockets, non-blocking. ConfigError when the address cannot be had."""
         wanted = socket_address(self.address, name="Listener")
         try:
             return [_bind_unix(wanted.path, self.mode)] if wanted.path is not None else _bind_tcp(wanted)
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {self.address}: {error.strerror or error}", remedy=_remedy(error)
-            ) from error
+            problem = f"cannot listen on {self.address}: {error.strerror or error}"
+            raise ConfigError(problem, remedy=_remedy(error, wanted)) from error
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError, wanted: SocketAddress) -> str:
     if isinstance(error, PermissionError):
+        if wanted.path is not None:
+            return "take a folder that this user may write in"
         return "ports below 1024 need root, or CAP_NET_BIND_SERVICE; take 2525 to try things out"
-    if isinstance(error, socket.gaierror):
-        return "take an address of this machine"
-    return "another server may have it: stop that one or take another port"
+    return _OF_THIS_MACHINE if isinstance(error, socket.gaierror) else _REMEDIES.get(error.errno or 0, _TAKEN)
+
+
+_TAKEN = "another server may have it: stop that one or take another port"
+_OF_THIS_MACHINE = "take an address of this machine"
+_REMEDIES = {
+    errno.EADDRNOTAVAIL: _OF_THIS_MACHINE,
+    errno.EAFNOSUPPORT: 'there is no IPv6 on this machine: write "0.0.0.0:25" for all its addresses',
+    errno.ENOENT: "make the folder first",
+    errno.ENOTDIR: "take a path in a folder",
+}
 
 
 def _bind_tcp(wanted: SocketAddress) -> list[socket.socket]:

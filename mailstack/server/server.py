@@ -272,8 +272,9 @@ class Server:
             self._give_up_root()
             await self._live(pipeline, limits, sockets, owners, task_status)
         finally:
-            for each in sockets:
+            for each, owner in zip(sockets, owners, strict=True):
                 each.close()
+                owner.clean_up()
 
     def _give_up_root(self) -> None:
         """The addresses are bound; from here on nobody needs root's rights."""

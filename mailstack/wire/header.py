@@ -18,6 +18,7 @@ with U+FFFD, or as it came. Limits on size are the splitter's `fault`.
 import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.header import Header as EncodedHeader
 from encodings import normalize_encoding
@@ -25,6 +26,8 @@ from encodings.aliases import aliases
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, overload
+
+import idna
 
 from .slots import setters
 
@@ -354,8 +357,14 @@ def _skip_comments(text: str) -> int:
     return len(text) - len(text[start:].lstrip())
 
 
+_LONGEST_NAME: Final = 255  # characters, RFC 1035 §2.3.4
+
+
 def _claims(value: str, hostname: str) -> bool:
     claimed = authserv_id(value).rstrip(".")
+    if not claimed.isascii() and len(claimed) <= _LONGEST_NAME:
+        with suppress(UnicodeError):
+            claimed = idna.encode(claimed, uts46=True).decode("ascii")  # RFC 8616 §5: both forms are one name
     return claimed == hostname or (not claimed and hostname in value.lower())
 
 

@@ -21,13 +21,13 @@ Domains compare as the DNS does: letter case is nothing, "bücher.example" and "
 
 Each says nothing to what is not at its domains: the next entry may know better, and the end of the chain refuses what
 nobody vouched for. At its domains the answer to all that does not exist is the same, `550 5.1.1 no such mailbox
-here`; a check that cannot find out (a database that is down, a next server that does not answer) is 451. Refusing at
-RCPT is what keeps this server from sending bounces to senders that were forged; so let no server behind it be
-stricter.
+here`, unless `catch_all="ann@example.org"` takes their mail; a check that cannot find out (a database that is down, a
+next server that does not answer) is 451. Refusing at RCPT is what keeps this server from sending bounces to senders
+that were forged; so let no server behind it be stricter.
 
 postmaster and abuse are accepted at every domain that is listed, whether they are among the addresses or not (RFC
 5321 §4.5.1, RFC 2142 §4); the core does the same for bare postmaster. Give them an alias where no mailbox of that
-name is. An entry further up may still refuse them.
+name is. An entry further up may still refuse them. Bare abuse, without a domain, is no address (RFC 5321 §4.1.1.3).
 
 A local part with "%", "!" or "@" in it ("user%other.example@example.org") may be a route to elsewhere for the server
 behind this one. `Domains`, `Callout`, expressions and whole-domain aliases do not take it for an address of theirs,

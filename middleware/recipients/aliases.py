@@ -33,8 +33,9 @@ class Aliases:
     """Deliver mail for one address to others, and vouch for it.
 
     aliases -- a mapping of address to one or several targets, and lookups: files of lines "address: target, target".
-        "sales@example.org" is one address, "postmaster" the bare one; "@old.example" is every address there that has
-        no alias of its own. A target is an address, or "@new.example", which keeps the local part. Other lookups are
+        "sales@example.org" is one address, "postmaster" the bare one; "@old.example" (or "*@old.example") is every
+        address there that has no alias of its own, users who exist included: `catch_all` of `Addresses` and `Users` is
+        for the others. A target is an address, or "@new.example", which keeps the local part. Other lookups are
         asked for "sales@example.org", then for "@example.org", and answer "target, target"; what they answer is not
         looked up again.
     separator -- as in `Addresses`: an alias of user takes mail for user+detail too; the detail is dropped.
@@ -229,8 +230,11 @@ def _too_many(written: str, count: int) -> ConfigError:
 
 def _target(text: str) -> _Target:
     """An address, bare postmaster, or "@domain"."""
-    if text.startswith("@"):
-        return _Target(None, domain(text[1:], "Aliases"))
+    if text.startswith(("@", "*@")):
+        return _Target(None, domain(text.partition("@")[2], "Aliases"))
+    if "*" in text and not text.startswith('"'):
+        remedy = 'write "@example.org" for all addresses there, or quote a local part that has a star in it'
+        raise ConfigError(f"Aliases: {text!r}: a star stands for a whole local part alone", remedy=remedy)
     address = option.address(text, name="Aliases")
     if not address.postmaster:
         address = place.mailbox(text, "Aliases")

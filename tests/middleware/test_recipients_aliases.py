@@ -78,6 +78,12 @@ async def test_what_has_no_alias_is_left_to_others(recipient: str) -> None:
     assert await refused(recipient, Aliases(TABLE)) == RELAY
 
 
+async def test_a_star_is_every_local_part() -> None:
+    async with Dialog(Aliases({"*@old.example": "*@new.example"})) as smtp:
+        assert await smtp.message("a@example.net", ["ann@old.example"], "Subject: x\n\n") == 250
+        assert [str(each) for each in smtp.messages[0].recipients] == ["ann@new.example"]
+
+
 async def test_a_detail_is_dropped() -> None:
     aliases = Aliases({"sales@example.org": "ann@example.org", "a+b@example.org": "bob@example.org"}, separator="+")
     assert await sent("Sales+x@example.org", aliases) == ["ann@example.org"]
@@ -211,6 +217,7 @@ def test_a_cycle_is_found_when_it_is_read(table: dict[str, Any]) -> None:
         ({"sales@example.org": '"open@example.org'}, "no alias"),
         ({'"open@example.org': "ann@example.org"}, "no alias"),
         ({"a@example.org, b@example.org": "ann@example.org"}, "no alias"),
+        ({"sales-*@example.org": "ann@example.org"}, "a star"),
         ({"@": "ann@example.org"}, "not a domain"),
         ({"@*.example.org": "ann@example.org"}, "not a domain"),
         ({"A@example.org": "x@example.org", "a@EXAMPLE.org": "y@example.org"}, "twice"),

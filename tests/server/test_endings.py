@@ -1,8 +1,11 @@
 """How conversations end over real sockets: the client leaves, the server stops, a plugin closes; nothing is left."""
 
 import os
+import socket
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio import sleep_forever
 
@@ -136,6 +139,24 @@ async def test_a_client_that_leaves_during_the_hand_over_has_delivered() -> None
         await sessions_over(server)
     assert len(end.messages) == 1
     assert ear.only("reset", "disconnect") == ["reset done", "disconnect"]
+
+
+@pytest.mark.parametrize("last", [b"GET / HTTP/1.0\r\n", b"BDAT none\r\n"])
+async def test_who_is_sent_away_and_has_left_already_is_nobodys_fault(
+    last: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer to somebody who has closed resets the connection, which asyncio may find at its own end of file."""
+
+    def visit(address: Any) -> None:
+        with socket.create_connection(address, 30) as visitor:
+            visitor.recv(1000)
+            visitor.sendall(last)
+
+    async with serving(Vouch(), Collect()) as server:
+        for _ in range(10):
+            await anyio.to_thread.run_sync(visit, server.addresses[0])
+        await sessions_over(server)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_who_says_quit_and_closes_his_side_is_present_until_it_is_read() -> None:

@@ -131,6 +131,34 @@ async def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
         await smtp.hello()
 
 
+async def test_a_unix_socket_goes_with_its_server_and_that_of_another_stays(tmp_path: Path) -> None:
+    path = tmp_path / "mail.sock"
+    async with serving(Collect(), listeners=[f"unix:{path}"]):
+        assert path.is_socket()
+    assert not path.exists()
+    with socket.socket(socket.AF_UNIX) as other:
+        async with serving(Collect(), listeners=[f"unix:{path}"]):
+            path.unlink()
+            other.bind(str(path))
+            other.listen()
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("192.0.2.1:0", "an address of this machine"),
+        ("nowhere.invalid:0", "an address of this machine"),
+        ("unix:{tmp_path}/none/mail.sock", "make the folder"),
+        ("unix:{tmp_path}/file/mail.sock", "a path in a folder"),
+    ],
+)
+async def test_the_remedy_is_for_what_is_wrong(tmp_path: Path, address: str, remedy: str) -> None:
+    (tmp_path / "file").touch()
+    error = await refusal(Listener(address.format(tmp_path=tmp_path)))
+    assert remedy in error.remedy
+
+
 async def test_the_unix_socket_of_a_living_server_is_not_taken_away(tmp_path: Path) -> None:
     path = str(tmp_path / "mail.sock")
     async with serving(Collect(), listeners=[f"unix:{path}"]) as server:

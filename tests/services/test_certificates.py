@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ import trustme
 
 from mailstack import ConfigError
 from mailstack.services.certificates import Certificates, Terms
+from mailstack.services.certificates.certificates import DAY
 from tests.tls import authority, authority_pem, client_context, write_pair, write_pem
 
 Logged = Callable[[], list[str]]
@@ -256,8 +258,8 @@ def test_the_end_that_is_near_and_a_key_that_everybody_reads_are_warned_of(tmp_p
     file.chmod(0o644)
     at(file)
     assert [event.partition(" file=")[0] for event in logged()] == [
-        "certificate expires soon",
         "key readable by everybody",
+        "certificate expires soon",
     ]
 
 
@@ -336,11 +338,36 @@ async def test_an_expired_one_does_not_take_the_place_of_a_good_one(tmp_path: Pa
     assert shown(await certificates.context()) == {"old.test"}
 
 
-async def test_what_ends_while_it_is_served_is_logged_once(tmp_path: Path, logged: Logged) -> None:
+async def test_what_ends_while_it_is_served_is_logged_once_a_day(
+    tmp_path: Path, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificates = at(write_pem(tmp_path / "mx.pem", days=(-30, -1)), expired_ok=True)
-    await certificates.context()
-    await certificates.context()
+    for _ in range(2):
+        await certificates.context()
     assert [event.partition(" file=")[0] for event in logged()] == ["certificate expired"]
+    tomorrow = time.time() + DAY
+    monkeypatch.setattr("mailstack.services.certificates.certificates.time.time", lambda: tomorrow)
+    for _ in range(2):
+        await certificates.context()
+    assert [event.partition(" file=")[0] for event in logged()] == ["certificate expired"] * 2
+
+
+async def test_what_may_not_be_read_any_more_is_told_and_served_on(
+    tmp_path: Path, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when root's rights have been given up; for root itself there is no such file."""
+    file = write_pem(tmp_path / "mx.pem", "mx.test")
+    certificates = at(file)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    for _ in range(2):
+        await certificates.look()
+    assert [event.partition(" ")[2].partition(" problem=")[0] for event in logged()] == ["not loaded"]
+    assert shown(await certificates.context()) == {"mx.test"}
 
 
 async def test_what_was_missing_is_taken_when_it_comes(tmp_path: Path) -> None:
@@ -368,5 +395,5 @@ async def test_the_files_are_looked_at_at_most_as_often_as_was_said(tmp_path: Pa
     await certificates.context()
     write_pem(file, "new.test")
     assert shown(await certificates.context()) == {"old.test"}
-    certificates.refresh()
+    await certificates.look()
     assert shown(await certificates.context()) == {"new.test"}

@@ -499,6 +499,19 @@ def test_results_that_claim_to_be_ours_are_removed_and_no_others(hostname: str) 
     assert Header(b"".join(mixed)).without_results_of(hostname).raw == b"".join(GENUINE)
 
 
+@pytest.mark.parametrize("name", ["bücher.example", "BÜCHER.example.", "bu\u0308cher.example", "xn--bcher-kva.example"])
+def test_results_that_claim_to_be_ours_in_either_form_of_an_international_name_are_removed(name: str) -> None:
+    forged = Header(f"Authentication-Results: {name}; spf=pass\r\n".encode())
+    assert forged.without_results_of("xn--bcher-kva.example").raw == b""
+    assert forged.without_results_of("xn--mll-hoa.example") is forged
+
+
+@pytest.mark.parametrize("name", ["ü" * 70_000, "a\ud800b"])
+def test_results_of_a_name_that_is_none_stay(name: str) -> None:
+    header = Header(b"Authentication-Results: " + name.encode("utf-8", "surrogatepass") + b"; spf=pass\r\n")
+    assert header.without_results_of(OURS) is header
+
+
 def test_a_section_without_forged_results_stays_the_same_object() -> None:
     for header in (HEADER, Header(b"".join(GENUINE))):
         assert header.without_results_of(OURS) is header

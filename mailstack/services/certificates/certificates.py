@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from anyio import to_thread
@@ -29,6 +30,9 @@ from .place import Pair, Place
 from .terms import Terms
 
 Path_ = str | os.PathLike[str]
+
+DAY = 86400.0  # seconds
+SOON = 7 * DAY  # before a certificate's end, when the log begins to say so
 
 
 class Certificates:
@@ -58,7 +62,7 @@ class Certificates:
         self._choice = Choice()
         self._again = 0.0  # time.monotonic() from which on the files are looked at again
         self._reads = False
-        self._expired: set[Loaded] = set()  # of which the log has said so
+        self._told: dict[Loaded, float] = {}  # of which the log has said that they end, and when
         self._terms.context()  # what is wrong with them is wrong without certificates too
         pairs = self._place.pairs()
         self._seen = self._marks(pairs)
@@ -68,6 +72,7 @@ class Certificates:
         if default and pairs and self._choice.named(default) is None:
             problem = f"no certificate in {place} is for {default}"
             raise ConfigError(problem, remedy="give a name that one of them has, or none")
+        self._look_at_dates()
 
     @property
     def usable(self) -> bool:
@@ -76,17 +81,22 @@ class Certificates:
 
     async def context(self, hostname: str = "") -> ssl.SSLContext | None:
         """What `ssl` needs for the next handshake, or None. hostname -- of the server."""
-        if time.monotonic() >= self._again and not self._reads:
-            self._reads = True
-            try:
-                await to_thread.run_sync(self.refresh)
-            finally:
-                self._reads = False
-                self._again = time.monotonic() + self._every
+        if time.monotonic() >= self._again:
+            await self.look()
         return self._choice.front(self._default or hostname)
 
-    def refresh(self) -> None:
-        """Look at the files, and read all of them when one has changed."""
+    async def look(self) -> None:
+        """Look at the files, and read all of them when one has changed. Who comes meanwhile goes on with the old."""
+        if self._reads:
+            return
+        self._reads = True
+        try:
+            await to_thread.run_sync(self._look)
+        finally:
+            self._reads = False
+            self._again = time.monotonic() + self._every
+
+    def _look(self) -> None:
         problem = None
         try:
             pairs = self._place.pairs()
@@ -101,9 +111,11 @@ class Certificates:
                 _complain(problem or self._place.missing())
         self._look_at_dates()
 
-    def _marks(self, pairs: list[Pair]) -> dict[Path, Mark]:
+    def _marks(self, pairs: list[Pair]) -> dict[Path, tuple[Mark, bool]]:
+        """What tells of a change; that we may read no more what root could read, is one."""
         files = {file for pair in pairs for file in pair}
-        return {file: mark(file) for file in files | set(filter(None, [self._terms.authorities]))}
+        everything = files | set(filter(None, [self._terms.authorities]))
+        return {file: (mark(file), os.access(file, os.R_OK)) for file in everything}
 
     def _renew(self, pairs: list[Pair]) -> None:
         """What can be used takes the place of what was there; what cannot leaves it as it was."""
@@ -146,12 +158,21 @@ class Certificates:
                 connection.context = chosen
 
     def _look_at_dates(self) -> None:
+        """What is over, or soon will be, is told once a day."""
         now = time.time()
         for group in self._choice.groups:
             for each in group.members:
-                if each.facts.ends < now and each not in self._expired:
-                    self._expired.add(each)
-                    log.error("certificate expired", file=str(each.pair.chain))
+                if each.facts.ends - now < SOON and now - self._told.get(each, 0.0) >= DAY:
+                    self._told[each] = now
+                    _warn(each, now)
+
+
+def _warn(each: Loaded, now: float) -> None:
+    ends = datetime.fromtimestamp(each.facts.ends, UTC).isoformat()
+    if each.facts.ends < now:
+        log.error("certificate expired", file=str(each.pair.chain), on=ends)
+    else:
+        log.warning("certificate expires soon", file=str(each.pair.chain), on=ends)
 
 
 def _complain(error: ConfigError) -> None:

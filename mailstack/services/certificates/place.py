@@ -22,7 +22,6 @@ from ... import log
 from ...option import ConfigError
 
 CHAIN, KEY = "fullchain.pem", "privkey.pem"  # as ACME clients call them
-SOON = 7 * 86400.0  # seconds before a certificate's end when the log begins to say so
 
 # X509_V_FLAG_NO_CHECK_TIME: dates are ours to judge, with words for each.
 _NO_CHECK_TIME = 0x200000
@@ -78,8 +77,6 @@ class Pair(NamedTuple):
         if not (expired_ok or begins <= now < ends):
             words = f"has expired: {shown['notAfter']}" if now >= ends else f"is not valid yet: {shown['notBefore']}"
             raise ConfigError(f"the certificate in {self.chain} {words}", remedy=_RENEW)
-        if 0 < ends - now < SOON:
-            log.warning("certificate expires soon", file=str(self.chain), on=shown["notAfter"])
         if _public(self.key):
             log.warning("key readable by everybody", file=str(self.key), remedy=f"chmod o= {self.key}")
         names = (name.lower() for kind, name in shown.get("subjectAltName", ()) if kind == "DNS")

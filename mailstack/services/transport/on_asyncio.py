@@ -244,7 +244,10 @@ class LoopStream(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise BrokenStream(errno.EPIPE, "connection closed")
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError as error:  # asyncio's, when the peer has reset the connection and nobody has read that yet
+            raise BrokenStream(errno.EPIPE, "connection lost") from error
 
     async def close(self) -> None:
         transport = self._transport
