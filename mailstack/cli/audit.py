@@ -15,13 +15,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio
+from anyio import to_thread
 
+from .. import log
 from ..contract.chain import Greeting, Step
-from ..option import socket_address
+from ..contract.hookspec import LiveOn, hookimpl
+from ..option import ConfigError, socket_address
 from ..server.answers import ENDS
+from ..server.privileges import account
 from ..session.session import Link, Peer, Session
 from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.address import Address
@@ -39,12 +43,54 @@ OUTSIDE = (("192.0.2.1", "198.51.100.1", "203.0.113.1"), ("2001:db8::1", "3fff::
 INSIDE = ("127.0.0.1", "::1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "fd00::1", "")
 EHLO = Reply(250)
 IN_CLEAR = "AUTH IN CLEAR"
+OPEN_RELAY = "OPEN RELAY: mail for anybody is accepted"
 # Seconds that all questions together may take.
 PATIENCE = 20.0
 
 
-def gaps(pipeline: Pipeline) -> list[str]:
-    """What is missing in the stack, in words."""
+class Audit(NamedTuple):
+    """warnings -- in words, those of the loader first. open_relay -- whether one of them is that."""
+
+    warnings: list[str]
+    open_relay: bool
+
+
+def audit(server: Server) -> Audit:
+    """Ask all questions; runs event loops of its own. ConfigError as the server's `check`."""
+    pipeline = server.check()
+    relays = [f"{OPEN_RELAY} at {label}" for label in _open_listeners(server)]
+    found = [*pipeline.warnings, *_gaps(pipeline), *_nobody(server), *_faulty_logins(server), *relays]
+    return Audit(found, bool(relays))
+
+
+class ToldAtStart:
+    """An entry for the top of a stack that tells the log what an audit finds.
+
+    Entries are asked by an audit; so it comes when root's rights are given up, and not before.
+    """
+
+    name = "audit"
+
+    @hookimpl
+    async def lifespan(self, server: Server, call_next: LiveOn) -> None:
+        found = await to_thread.run_sync(audit, server)
+        for warning in found.warnings:
+            log.warning("configuration", warning=warning)
+        await call_next()
+
+
+def _nobody(server: Server) -> list[str]:
+    """Whether there is an account to serve as, here."""
+    try:
+        if server.user is not None:
+            account(server.user, server.group)
+    except ConfigError as error:
+        return [f"{error.message}: {error.remedy}"]
+    return []
+
+
+def _gaps(pipeline: Pipeline) -> list[str]:
+    """What is missing in the stack."""
     found = []
     if not pipeline.nodes("rcpt"):
         found.append("no entry implements rcpt: no recipient but postmaster will be accepted")
@@ -58,8 +104,8 @@ def gaps(pipeline: Pipeline) -> list[str]:
     return found
 
 
-def faulty_logins(server: Server) -> list[str]:
-    """What is wrong with AUTH at the listeners, in words. Runs an event loop of its own, as `open_listeners`."""
+def _faulty_logins(server: Server) -> list[str]:
+    """What is wrong with AUTH at the listeners."""
     pipeline = server.check()
     if "AUTH" not in pipeline.verbs or not pipeline.nodes("auth"):
         return []
@@ -98,10 +144,10 @@ async def _offers(step: Step, session: Session) -> bool:
     return bool(reply.positive and "AUTH" in keywords)
 
 
-def open_listeners(server: Server) -> list[str]:
+def _open_listeners(server: Server) -> list[str]:
     """The listeners at which mail for anybody is accepted from anybody.
 
-    Runs an event loop of its own; what an entry's `lifespan` would open is not there, and a fault counts as refusal.
+    What an entry's `lifespan` would open is not there, and a fault counts as refusal.
     """
     pipeline = server.check()
     if not pipeline.nodes("rcpt"):

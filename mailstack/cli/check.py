@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from ..contract.chain import Node
-    from ..contract.pipeline import Pipeline
     from ..server.server import Server
-
-OPEN_RELAY = "OPEN RELAY: mail for anybody is accepted"
+    from .audit import Audit
 
 
 @click.command(short_help="Print what SOURCE will do, and what is wrong with it.")
@@ -29,26 +27,24 @@ def check(source: str, as_json: bool) -> None:
     Exit status: 0 when fine or warned, 1 for an open relay, 2 for a configuration that cannot be used.
     """
     from ..config import load
-    from .audit import faulty_logins, gaps, open_listeners
+    from .audit import audit
 
     with told():
         server = load(source)
-        pipeline = server.check()
-        relays = open_listeners(server)
-        logins = faulty_logins(server)
-    warnings = [*pipeline.warnings, *gaps(pipeline), *logins, *(f"{OPEN_RELAY} at {label}" for label in relays)]
-    report = _report(source, server, pipeline, warnings, relays)
+        found = audit(server)
+    report = _report(source, server, found)
     (_print_json if as_json else _print)(report)
-    if relays:
+    if found.open_relay:
         raise SystemExit(1)
 
 
 # The report: plain values, for JSON and for eyes.
 
 
-def _report(source: str, server: Server, pipeline: Pipeline, warnings: list[str], relays: list[str]) -> dict[str, Any]:
+def _report(source: str, server: Server, found: Audit) -> dict[str, Any]:
     from ..contract.hookspec import LIVES, NOTICES, PHASES
 
+    pipeline = server.check()
     origins = {entry.name: str(entry.origin) for entry in pipeline.entries}
     chains = {hook: [_node(node, origins) for node in pipeline.nodes(hook)] for hook in (*LIVES, *PHASES, *NOTICES)}
     return {
@@ -60,8 +56,8 @@ def _report(source: str, server: Server, pipeline: Pipeline, warnings: list[str]
         "lives": {hook: chains[hook] for hook in LIVES},
         "phases": {hook: chains[hook] for hook in PHASES},
         "notices": {hook: chains[hook] for hook in NOTICES},
-        "warnings": warnings,
-        "open_relay": bool(relays),
+        "warnings": found.warnings,
+        "open_relay": found.open_relay,
     }
 
 
@@ -95,6 +91,8 @@ def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
+
+    from .audit import OPEN_RELAY
 
     console = Console(highlight=False)
     console.print(f"[bold]{report['hostname']}[/] on {', '.join(report['listeners'])}", soft_wrap=True)

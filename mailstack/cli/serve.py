@@ -35,21 +35,22 @@ from .failure import told
 def serve(source: str, backend: str, log_level: str, log_format: str, as_root: bool) -> None:
     """Run the server that SOURCE describes, until SIGTERM or SIGINT.
 
-    It logs to stderr. The first signal stops it in good order: who is idle hears 421, what runs is finished. A second
-    one stops it at once. Exit status: 0 after a signal, 2 when it cannot start.
+    It logs to stderr, first what `mailstack check` would warn of. The first signal stops it in good order: who is idle
+    hears 421, what runs is finished. A second one stops it at once. Exit status: 0 after a signal, 2 when it cannot
+    start.
     """
     from .. import log
     from ..config import load
+    from ..contract.compose import Stack
     from ..option import ConfigError
     from ..server.privileges import name_process
-    from .audit import gaps
+    from .audit import ToldAtStart
 
     with told():
         log.configure(log_level, log_format)
         server = load(source)
-        pipeline = server.check()
-        for warning in [*pipeline.warnings, *gaps(pipeline)]:
-            log.warning("configuration", warning=warning)
+        server.stack = Stack(ToldAtStart(), server.stack)
+        server.check()
         try:
             name_process(f"mailstack: {source}")
             server.run(backend, as_root=as_root)

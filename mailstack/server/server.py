@@ -101,6 +101,8 @@ class Server:
         self.received = received
         self.limits = limits or Limits()
         self.spool = spool
+        if group is not None and user is None:
+            raise ConfigError("Server: a group without a user", remedy='write user="mail" too')
         self.user = user
         self.group = group
         self.pid_file = pid_file

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mailstack import ConfigError, __version__, config, log
+from mailstack import ConfigError, Listener, Recipient, Server, Stack, __version__, config, hookimpl, log
 from mailstack.cli import main
+from mailstack.cli.audit import ToldAtStart
 from mailstack.cli.failure import told
 from mailstack.contract.hookspec import LIVES, NOTICES, PHASES
 from mailstack.contract.load import HOOKS
@@ -224,6 +225,27 @@ def test_an_open_relay_is_an_error(configuration: Path, define: str) -> None:
     assert result.exit_code == 1
     assert "warning: OPEN RELAY: mail for anybody is accepted at 127.0.0.1:2525\n" in result.stdout
     assert json.loads(run("check", "mx.py", "--json").stdout)["open_relay"] is True
+
+
+async def test_a_server_tells_at_its_start_what_check_would(caplog: pytest.LogCaptureFixture) -> None:
+    class Vouch:
+        @hookimpl
+        def rcpt(self, recipient: Recipient) -> None:
+            recipient.accept()
+
+    async with Server(Stack(ToldAtStart(), Vouch()), [Listener("127.0.0.1:0", name="outside")]):
+        pass
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 2
+    assert "no entry implements queue" in told[0]
+    assert "OPEN RELAY: mail for anybody is accepted at outside" in told[1]
+
+
+def test_a_user_who_is_not_there_is_warned_of(configuration: Path) -> None:
+    configuration.write_text(HEAD + 'server = Server(Stack(discard.Discard()), user="gargantua")\n')
+    assert "there is no user 'gargantua': useradd" in run("check", "mx.py").stdout
+    configuration.write_text(HEAD + 'server = Server(Stack(discard.Discard()), group="mail")\n')
+    assert "a group without a user" in run("check", "mx.py").stderr
 
 
 @pytest.mark.parametrize(

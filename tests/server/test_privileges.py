@@ -41,6 +41,8 @@ class Vouch:
 
     @hookimpl
     def rcpt(self, recipient):
+        with open("rcpt", "a") as file:
+            print(os.geteuid(), file=file)
         recipient.accept()
 
 server = Server(Stack(Vouch(), maildir.Maildir("mail")), [Listener("127.0.0.1:0")], {options})
@@ -93,6 +95,7 @@ def facts(pid: int) -> dict[str, list[str]]:
 def test_root_s_rights_are_gone_before_a_plugin_serves_and_mail_is_the_user_s(folder: Path) -> None:
     user = pwd.getpwnam(NOBODY)
     with serving(folder, f'user="{NOBODY}", spool="spool"') as (process, port):
+        assert set((folder / "rcpt").read_text().split()) == {str(user.pw_uid)}  # in the audit at the start
         told = facts(process.pid)
         assert told["Uid"] == [str(user.pw_uid)] * 4
         assert told["Gid"] == [str(user.pw_gid)] * 4
