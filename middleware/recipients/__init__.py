@@ -40,10 +40,10 @@ may fail there. Targets that are aliases are followed; an alias is not applied t
 archive"). With the client's own parameters (NOTIFY, ORCPT) each target is a recipient of its own.
 
 Callout asks the next server with MAIL FROM:<> and RCPT, sends nothing, and remembers the answer: a yes four hours, a
-no a quarter. Several clients that ask for the same wait for one answer. It never asks itself. In a rehearsal it asks
-too, for that leaves nothing behind. Where every recipient of a transaction is to be asked for on the connection that
-the message takes, `forward.Forward(…, ask_recipients=True)` does that instead. A next server that accepts everybody
-and bounces later makes all of this vain.
+no a quarter. STARTTLS is used where it is offered; `tls=` and `login=` say more. Several clients that ask for the same
+wait for one answer. It never asks itself. In a rehearsal it asks too, for that leaves nothing behind. Where every
+recipient of a transaction is to be asked for on the connection that the message takes, `forward.Forward(…,
+ask_recipients=True)` does that instead. A next server that accepts everybody and bounces later makes all of this vain.
 
 All look at the address as it stands after rewriting.
 """

@@ -11,13 +11,23 @@ import anyio
 
 from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
-from mailstack.option import ConfigError
 from mailstack.services import lookup
-from mailstack.services.client import Client, Disconnected, Refused, Timeouts, Unsupported, dial
+from mailstack.services.client import (
+    TLS,
+    Client,
+    Disconnected,
+    Login,
+    NotAuthenticated,
+    NotSecure,
+    Refused,
+    Timeouts,
+    Unsupported,
+)
 from mailstack.services.client.pool import Pool
 from mailstack.services.lookup.given import Given
+from mailstack.services.relay.hop import Access
+from mailstack.services.relay.options import access, places
 from mailstack.services.transport import Address as SocketAddress
-from mailstack.services.transport import RawStream
 from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient
 from mailstack.wire.address import Address
@@ -41,6 +51,10 @@ class Callout:
     server -- "192.0.2.25", "[2001:db8::1]:25", "unix:/run/lmtp"; port 25 if not written.
     domains -- as in `Domains`.
     lmtp -- whether that server speaks LMTP.
+    tls -- "none", "may" (STARTTLS where it is offered, any certificate), "encrypt" (always, any certificate), "verify"
+        (always, and the certificate must be right), or a `TLS` that says more; None: "verify" where we log in,
+        else "may", and "none" over UNIX sockets.
+    login -- a `Login`, where that server wants to know who asks.
     sender -- MAIL's address there, "" for the null sender, which every server must take.
     positive, negative -- for how long an answer is remembered. remember -- how many addresses, the last used ones.
     timeout -- seconds that asking may take, from the connection to the answer.
@@ -58,6 +72,8 @@ class Callout:
         server: str,
         *domains: Given,
         lmtp: bool = False,
+        tls: str | TLS | None = None,
+        login: Login | None = None,
         sender: str = "",
         positive: str | float = "4h",
         negative: str | float = "15m",
@@ -66,17 +82,24 @@ class Callout:
         connections: int = 5,
         case_sensitive: bool = False,
     ) -> None:
-        self._server = option.socket_address(server, name="Callout", port=25)
-        if self._server.port == 0:
-            raise ConfigError(f"Callout: {server!r} has port 0", remedy="write the port where the server listens")
+        [where] = places("Callout", [server], 25)
+        self._server = where.name
         remedy = 'write Callout("192.0.2.25", "example.org")'
         self._domains = lookup.domains(*domains, name="Callout", remedy=remedy)
-        self._lmtp = option.boolean(lmtp, name="Callout(lmtp)")
         self._sender = option.address(sender, name="Callout(sender)") if sender else Address.NULL
         self._positive = option.duration(positive, name="Callout(positive)")
         self._negative = option.duration(negative, name="Callout(negative)")
         self._timeout = option.duration(timeout, name="Callout(timeout)", minimum=0.01)
         self._case = option.boolean(case_sensitive, name="Callout(case_sensitive)")
+        wanted, who = access("Callout", tls=tls, login=login)
+        self._access = Access(
+            where.address,
+            ours=lambda: str(self._host.hostname),
+            lmtp=option.boolean(lmtp, name="Callout(lmtp)"),
+            tls=wanted,
+            login=who,
+            timeouts=Timeouts(connect=self._timeout),  # all other times are under the one of the whole
+        )
         self._known = Memory(option.integer(remember, name="Callout(remember)", minimum=1))
         self._asking: dict[_Key, _Question] = {}
         self._rests_until = 0.0
@@ -143,16 +166,16 @@ class Callout:
                 reply = await self._talk(address)
         except Unsupported as error:  # the next server cannot take such an address, now or later
             return _Answer(error.reply)
-        except (OSError, Refused) as error:
+        except (OSError, Refused, NotSecure, NotAuthenticated) as error:
             self._rests_until = monotonic() + REST
-            log.warning("callout failed", who="recipients", server=str(self._server), reason=str(error))
+            log.warning("callout failed", who="recipients", server=self._server, reason=str(error))
             return _Answer(_LATER)
         if log.enabled("info"):
             log.info(
                 "callout",
                 session=session.id,
                 who="recipients",
-                server=str(self._server),
+                server=self._server,
                 address=str(address),
                 reply=str(reply),
                 seconds=round(monotonic() - began, 3),
@@ -184,25 +207,10 @@ class Callout:
         return await client.rcpt(Rcpt(address))
 
     async def _open(self) -> Client:
-        place: SocketAddress
-        if self._server.path is not None:
-            place = self._server.path
-        else:
-            assert self._server.host is not None
-            assert self._server.port is not None
-            place = self._server.host, self._server.port
-        timeouts = Timeouts(connect=self._timeout)  # all other times are under the one of the whole
-        stream = await dial(place, timeouts)
-        if _is_one_of(stream, self._host.addresses):
-            stream.abort()
-            raise ConnectionError("it is this server itself, which would ask itself without end")
-        client = Client(stream, lmtp=self._lmtp, timeouts=timeouts)
-        try:
-            await client.greet()
-            await client.hello(self._host.hostname)
-        except BaseException:
+        client = await self._access.open()
+        if _is_one_of(client, self._host.addresses):
             client.abort()
-            raise
+            raise ConnectionError("it is this server itself, which would ask itself without end")
         return client
 
 
@@ -213,9 +221,9 @@ def _refusal(reply: Reply) -> Reply:
     return place.UNKNOWN
 
 
-def _is_one_of(stream: RawStream, own: list[SocketAddress]) -> bool:
+def _is_one_of(client: Client, own: list[SocketAddress]) -> bool:
     """Whether the other end is one of our listeners; one that is bound to every address is where we come from, too."""
-    there, here = stream.peer, stream.local
+    there, here = client.peer, client.local
     if isinstance(there, str) or isinstance(here, str):
         return there in own
     bound_to_all = ("::", there[1]) in own or ("0.0.0.0", there[1]) in own

@@ -10,14 +10,19 @@ from typing import Any
 import anyio
 import pytest
 
-from mailstack import ConfigError, Listener, Server, Stack
+from mailstack import ConfigError, Listener, Server, Stack, hookimpl
+from mailstack.middleware import tls
+from mailstack.middleware.auth import Auth
 from mailstack.middleware.recipients import Addresses, Callout, callout
 from mailstack.middleware.recipients.callout import Memory, _Answer
+from mailstack.services.client import TLS, Login
+from mailstack.session.credentials import PASSWORD, Credentials, Password
 from mailstack.testing import Answer, Conversation, Dialog
 from mailstack.testing.message import make_recipient, make_session
 from mailstack.testing.rehearsal import Script, rehearse
 from mailstack.wire.reply import Reply
 from tests.nexthop import Cut, NextHop
+from tests.tls import authority_pem, pem
 
 TAKEN, RELAY, UNKNOWN, LATER = (250, "2.1.5"), (550, "5.7.1"), (550, "5.1.1"), (451, "4.4.3")
 
@@ -284,6 +289,44 @@ async def test_a_server_of_ours_is_asked_over_a_unix_socket(lmtp: bool, tmp_path
         async with Dialog(Callout(place, "example.org", lmtp=lmtp)) as smtp:
             await begin(smtp)
             assert await ask(smtp, "ann", "eve") == [TAKEN, UNKNOWN]
+
+
+class OnlyUnderTLS:
+    """Who may ask: those who have logged in, under TLS."""
+
+    mechanisms = PASSWORD
+
+    @hookimpl
+    def auth(self, credentials: Credentials) -> Reply | None:
+        assert isinstance(credentials, Password)
+        return Reply(235 if credentials.password == "right" else 535)
+
+
+@pytest.mark.parametrize(
+    ("options", "heard"),
+    [
+        ({}, LATER),
+        ({"login": Login("ann", password="wrong")}, LATER),
+        ({"login": Login("ann", password="right")}, LATER),  # its certificate must be right then, and who signed this?
+        ({"login": Login("ann", password="right"), "tls": "encrypt"}, TAKEN),
+        ({"login": Login("ann", password="right"), "tls": "none"}, LATER),
+        ({"login": Login("ann", password="right"), "tls": TLS("verify", ca=authority_pem(), name="mx.test")}, TAKEN),
+    ],
+)
+async def test_a_server_that_wants_tls_and_a_login_gets_them(options: dict[str, Any], heard: tuple[int, str]) -> None:
+    entries = tls.TLS(str(pem())), Auth(required=True, delay=0), OnlyUnderTLS(), Addresses("ann@example.org")
+    async with Server(Stack(*entries), [Listener("127.0.0.1:0")], hostname="mx.test") as server:
+        port = server.addresses[0][1]
+        async with Dialog(Callout(f"127.0.0.1:{port}", "example.org", **options)) as smtp:
+            await begin(smtp)
+            assert await ask(smtp, "ann") == [heard]
+
+
+async def test_tls_that_is_wanted_and_not_offered_is_451() -> None:
+    async with NextHop(RCPT=mailboxes) as hop:
+        async with asking(hop, tls="encrypt") as smtp:
+            assert await ask(smtp, "ann") == [LATER]
+        assert not hop.said("MAIL")
 
 
 async def test_a_rehearsal_asks_too_and_sends_nothing() -> None:

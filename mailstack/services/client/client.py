@@ -90,6 +90,11 @@ class Client:
         return self._exchange.stream.peer
 
     @property
+    def local(self) -> Address:
+        """Our own end's address."""
+        return self._exchange.stream.local
+
+    @property
     def encryption(self) -> str:
         """Version and cipher, "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty in clear."""
         stream = self._exchange.stream

@@ -19,6 +19,9 @@ REFUSED: Final = 60.0  # seconds for which a login that was refused is not tried
 class Access:
     """How a connection to one server is made: with what TLS, as whom. All connections of a pool are made so.
 
+    ours -- what we call ourselves. tls -- None: STARTTLS where it is offered, but not over UNIX sockets.
+    login -- None: as nobody.
+
     A login that the server has refused is not tried again for a minute, unless its password file has changed.
     """
 
@@ -37,7 +40,7 @@ class Access:
         self._address = address
         self._ours = ours
         self._lmtp = lmtp
-        self._tls = tls
+        self._tls = TLS("may") if tls is None and not isinstance(address, str) else tls
         self._login = login
         self._timeouts = timeouts
         self._refused: tuple[float, object, str] | None = None  # until when, for which password, why

@@ -111,10 +111,10 @@ def access(
     factory: str,
     *,
     tls: str | TLS | None,
-    implicit_tls: bool,
-    user: str | None,
-    password: str | None,
-    password_file: str | os.PathLike[str] | None,
+    implicit_tls: bool = False,
+    user: str | None = None,
+    password: str | None = None,
+    password_file: str | os.PathLike[str] | None = None,
     login: Login | None,
 ) -> tuple[TLS | None, Login | None]:
     """What TLS is wanted, None: what the place suggests; and as whom we log in."""

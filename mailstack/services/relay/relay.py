@@ -56,15 +56,13 @@ class Relay:
         self._hostname = self._ours = hostname
         self._recipients = recipients
         self._asked: Key[Asked] = Key(f"{who}.asked")
-        opportunistic = TLS("may")
 
         def hop(place: Place) -> Hop:
-            unsaid = None if isinstance(place.address, str) else opportunistic
             access = Access(
                 place.address,
                 ours=lambda: self._ours,
                 lmtp=lmtp,
-                tls=unsaid if tls is None else tls,
+                tls=tls,
                 login=login,
                 timeouts=timeouts,
             )
