@@ -61,11 +61,9 @@ server = Server(
             limits.Tarpit(),
             noop.Noop(20),
         ),
-        # Who was naughty yesterday is not heard today.
-        Unless(friend, history),
-        # Who talks before the banner is no mail server. The refusal waits until RCPT, so that the log has sender and
-        # recipient, and postmaster can be asked why.
-        Unless(friend, Postpone(earlytalker.EarlyTalker(wait="1s"))),
+        # Who was naughty yesterday is not heard today, and who talks before the banner is no mail server. The refusals
+        # wait until RCPT, so that the log has sender and recipient, and postmaster can be asked why.
+        Unless(friend, Postpone(history), Postpone(earlytalker.EarlyTalker(wait="1s"))),
         # Strangers learn no mailboxes.
         vrfy.Vrfy("cannot"),
         # Lists in the DNS are asked while the client is greeted; all that is asked here is asked at the same time, and
@@ -79,7 +77,7 @@ server = Server(
         # What names say of the client and of the sender.
         Unless(friend, fcrdns.FCrDNS(), helo.Helo("lenient"), resolvable.Resolvable(), bogusbounce.BogusBounce()),
         # Whom you do not want: addresses, domains, or lookup.File("/etc/mailstack/badsenders").
-        badsender.BadSender("spam@spam.example", ".spam.example"),
+        Postpone(badsender.BadSender("spam@spam.example", ".spam.example")),
         badrecipient.BadRecipient("former@example.org"),
         # Whose mail we take: everybody's at these domains. Nobody is relayed for, friends neither.
         recipients.Domains(*DOMAINS),

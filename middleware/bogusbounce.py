@@ -5,14 +5,15 @@
 
 A bounce, mail from the null sender, goes to one address: that of who sent the mail that is bounced. One with several
 recipients, or with a Return-Path that names somebody, is spam that hides behind the null sender (RFC 3834 §3.3). The
-second recipient is refused with 550 5.7.1, so that each of the others may be heard; a message with a Return-Path at its
-end.
+second recipient is refused with 550 5.7.1, unless it is postmaster or abuse; a message with a Return-Path at its end,
+unless it is for them alone.
 """
 
 from __future__ import annotations
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
+from mailstack.contract.postpone import all_must_be_heard, must_be_heard
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient
@@ -35,11 +36,15 @@ class BogusBounce:
     def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
         transaction = session.transaction
         assert transaction is not None
-        return self._several if transaction.sender.address.null and transaction.recipients else None
+        if not transaction.sender.address.null or not transaction.recipients or must_be_heard(recipient.given):
+            return None
+        return self._several
 
     @hookimpl
     def headers(self, session: Session, message: Message) -> Reply | None:
         assert session.transaction is not None
         paths = message.header.get_all("Return-Path")
         bounce = session.transaction.sender.address.null
-        return self._somebody if bounce and any(path.strip() != "<>" for path in paths) else None
+        if not bounce or all(path.strip() == "<>" for path in paths) or all_must_be_heard(session):
+            return None
+        return self._somebody

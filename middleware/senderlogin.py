@@ -156,7 +156,7 @@ def _authors(value: str) -> list[Address]:
         if field.defects:
             return []
         return [Address.parse(address.addr_spec) for address in field.addresses]
-    except (AddressError, ValueError, LookupError, AttributeError):
+    except (AddressError, ValueError, LookupError, AttributeError, RecursionError):  # of the library's parser
         return []
 
 

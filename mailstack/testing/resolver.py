@@ -83,9 +83,12 @@ class FakeResolver(Resolver):
         """Every question so far."""
         return self._source.asked
 
-    def hold(self, name: str) -> Held:
-        """Let questions for `name` wait, in an event loop: `await held.asked.wait()`, then `held.release()`."""
-        held = self._source.held[_key(name)] = Held()
+    def hold(self, name: str, type: str = "") -> Held:
+        """Let questions for `name` wait, in an event loop: `await held.asked.wait()`, then `held.release()`.
+
+        type -- of the questions that wait, "TXT"; "": all of them.
+        """
+        held = self._source.held[_key(name), type] = Held()
         return held
 
 
@@ -94,14 +97,15 @@ class _Source:
 
     def __init__(self, records: Mapping[str, Any], secure: bool) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.held: dict[str, Held] = {}
+        self.held: dict[tuple[str, str], Held] = {}  # by name and type
         self._secure = secure
         self._table = {_key(name): _row(records) for name, records in records.items()}
 
     async def fetch(self, question: Question) -> Reading:
         self.asked.append((question.name, question.type))
-        if question.name in self.held:
-            await self.held[question.name].wait()
+        for each in ((question.name, ""), (question.name, question.type)):
+            if each in self.held:
+                await self.held[each].wait()
         return Reading(self._find(question, question.name, 16), 0)
 
     def _find(self, question: Question, name: str, hops: int) -> Outcome:

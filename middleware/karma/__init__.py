@@ -1,17 +1,17 @@
 """karma: what a client does now, and what it did before.
 
     karma.Karma()
-    karma.Karma(weights={"dnsbl": -2, "spamassassin": -3, "message": 1}, strikes=3, penalty="1d", sessions=(1, 5, 20))
+    karma.Karma(weights={"dnsbl": -2, "spamassassin": -3}, nice=1, strikes=3, penalty="1d", sessions=(1, 5, 20))
 
 Every session has a score. What the other entries say of it counts, as it stands in the evidence: a refusal by an entry
 has the weight that `weights` gives its name, or that of "refused", once for each entry and message; a message that was
 taken has "message"; a command that makes no sense has "error". A refusal that Postpone or Score has put off counts as
 well, one that is only observed does not.
 
-At the end of the session the score becomes history, for each address (IPv6: each /64): `strikes` or more is a nice
-session, minus `strikes` or less a naughty one. A client with more naughty sessions than nice ones is shut out for
-`penalty`, times the difference (at most ten): 421 before the banner. Put the entry into `Postpone` and postmaster can
-be asked why.
+At the end of the session the score becomes history, for each address (IPv6: each /64): `nice` or more is a nice
+session, one message that was taken and nothing else; minus `strikes` or less is a naughty one. A client with more
+naughty sessions than nice ones is shut out for `penalty`, times the difference (at most ten): 421 before the banner.
+Put the entry into `Postpone` and postmaster can be asked why.
 
 `sessions` is how many a client may have at a time: with a bad name, with none, with a good one. `tarpit` is how long
 each RCPT waits once the score is minus `strikes` or less; at `drop` the session ends with 421.
@@ -83,14 +83,14 @@ class _Tally:
     score: float = 0.0
     seen: int = 0
     counted: set[tuple[str, str]] = field(default_factory=set)
-    place: str = ""
 
 
 class Karma:
     """Count, remember, and shut out.
 
     weights -- points by the name of an entry, and for "refused", "message", "error"; they are put over `WEIGHTS`.
-    strikes -- points that make a session nice or, below zero, naughty. penalty -- how long who is naughty is shut out.
+    nice -- the score that makes a session nice. strikes -- the one that, below zero, makes it naughty.
+    penalty -- how long who is naughty is shut out.
     sessions -- at a time, of clients with a bad name, without one, with a good one; None: no limit.
     tarpit -- how long RCPT waits in a naughty session, at most 10 s. drop -- the score at which a session ends; None.
     keep -- how long a client is remembered. store -- where. clock -- what time it is, for tests.
@@ -104,6 +104,7 @@ class Karma:
         self,
         *,
         weights: Mapping[str, float] | None = None,
+        nice: float = 1.0,
         strikes: float = 3.0,
         penalty: str | float = "1d",
         sessions: Sequence[int] | None = (1, 5, 20),
@@ -117,6 +118,7 @@ class Karma:
             name: option.number(points, name=f"Karma(weights, {name})") for name, points in (weights or {}).items()
         }
         self._weights = {**WEIGHTS, **given}
+        self._nice = option.number(nice, name="Karma(nice)", minimum=0.1)
         self._strikes = option.number(strikes, name="Karma(strikes)", minimum=0.1)
         self._penalty = option.duration(penalty, name="Karma(penalty)")
         self._sessions = _three(sessions)
@@ -128,6 +130,7 @@ class Karma:
         self.store: Store = store or usual("karma.db")
         self._clock = clock
         self._tally: Key[_Tally] = Key("karma")
+        self._places: dict[str, str] = {}  # that sessions hold, by their ids: a restart (XCLIENT) takes the stash
 
     def known(self, least: int = 1) -> Predicate:
         """Whether the client's balance of nice and naughty sessions is at least so much, as this session began."""
@@ -148,6 +151,7 @@ class Karma:
 
     @hookimpl
     async def connect(self, session: Session) -> Reply | None:
+        await self._leave(session)
         host = _whom(session)
         if host is None:
             return None
@@ -160,7 +164,7 @@ class Karma:
 
     async def _admit(self, session: Session, host: str) -> Reply | None:
         history = History.unpack(await self.store.get(key("karma", host)))
-        tally = session.stash[self._tally] = _Tally(history)
+        session.stash[self._tally] = _Tally(history)
         now = self._clock()
         words = f"{host}: {history.nice} nice, {history.naughty} naughty of {history.sessions} sessions"
         session.note("karma", "connect", words)
@@ -173,8 +177,12 @@ class Karma:
         place = key("karma-session", host)
         if await self.store.enter({place: most}) is not None:
             return _TOO_MANY
-        tally.place = place
+        self._places[session.id] = place
         return None
+
+    async def _leave(self, session: Session) -> None:
+        if place := self._places.pop(session.id, ""):
+            await self.store.leave(place)
 
     @hookimpl
     async def rcpt(self, session: Session) -> None:
@@ -214,11 +222,10 @@ class Karma:
 
     @hookimpl
     async def disconnect(self, session: Session) -> None:
+        await self._leave(session)
         tally, host = session.stash.get(self._tally), _whom(session)
         if tally is None or host is None:
             return
-        if tally.place:
-            await self.store.leave(tally.place)
         if tally.history.penalty_until > self._clock():
             return  # it was not let in
         self._count(session, tally)
@@ -230,7 +237,7 @@ class Karma:
     async def _remember(self, session: Session, host: str, score: float) -> None:
         name = key("karma", host)
         history = History.unpack(await self.store.get(name))  # other sessions of the client have ended meanwhile
-        after = history.after(score, self._strikes, self._penalty, self._clock())
+        after = history.after(score, self._nice, self._strikes, self._penalty, self._clock())
         await self.store.put(name, after.pack(), self._keep, soon=True)
         if after.naughty > history.naughty:
             log.info("naughty", session=session.id, client=host, who="karma", score=score, balance=after.balance)

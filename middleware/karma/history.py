@@ -32,10 +32,10 @@ class History(NamedTuple):
             return cls()
         return cls(*_FORM.unpack(octets))
 
-    def after(self, score: float, strikes: float, penalty: float, now: float) -> History:
+    def after(self, score: float, nice: float, strikes: float, penalty: float, now: float) -> History:
         """With one more session. Who was naughty and has no good name is shut out, the longer the worse he is."""
         base = self._replace(sessions=self.sessions + 1, last=now)
-        if score >= strikes:
+        if score >= nice:
             return base._replace(nice=self.nice + 1)
         if score > -strikes:
             return base

@@ -57,6 +57,8 @@ PORT: Final = 783
 _REFUSED: Final = Reply(550, "the message looks like spam", status="5.7.1")
 _NOT_NOW: Final = Reply(451, "the message looks like spam, try again later", status="4.7.1")
 _SHOWN: Final = ("x-spam-checker-version", "x-spam-flag", "x-spam-level", "x-spam-status")
+_LONGEST_WORD: Final = 900  # characters: a line has 998 (RFC 5322 §2.1.1)
+_LONG: Final = re.compile(rf"\S{{{_LONGEST_WORD},}}")
 _FOREIGN: Final = re.compile(r"x-spam-", re.IGNORECASE)
 
 
@@ -189,9 +191,15 @@ class SpamAssassin:
         for name, value in reversed(answer.fields):
             if name.lower() in self._shown:
                 try:
-                    message.add_header(name, " ".join(value.split()))
+                    message.add_header(name, " ".join(_LONG.sub(_parted, value).split()))
                 except ValueError as error:  # not a field that may stand in a header: it stays out
                     log.warning("field left out", who="spamassassin", field=name, reason=str(error))
+
+
+def _parted(word: re.Match[str]) -> str:
+    """A list of rules without a blank, with some; and no line can be longer than a word of this."""
+    names = word[0].replace(",", ", ")
+    return " ".join(each[:_LONGEST_WORD] for each in names.split())
 
 
 def _checked(subject: str) -> str:

@@ -4,7 +4,8 @@
     uribl.URIBL(uribl.Zone("multi.uribl.com", codes={"&2": 1, "&4": 0.3}), "dbl.spamhaus.org", threshold=1)
 
 Spam wants to be clicked at. The addresses (URLs) in the text parts of a message are read as a browser would, through
-base64, quoted-printable, entities, percent signs and numbers for addresses; nothing is fetched. Of the first `scan`
+base64, quoted-printable, entities, percent signs and numbers for addresses; nothing is fetched. In plain text they have
+a scheme or begin with "www."; a bare "spam.example" is a word like others. Of the first `scan`
 octets of the message, the first `hosts` different hosts are asked for in all lists at the same time: names with their
 parents down to two labels, addresses reversed. When the points of the lists that have one reach `threshold`, the
 message is refused with 550 5.7.1 (451 with `temporary=True`), naming the lists that hit; but not mail to postmaster and

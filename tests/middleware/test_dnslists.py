@@ -39,6 +39,14 @@ async def test_a_listed_client_hears_why_at_rcpt() -> None:
         assert of_lists(dns) == [("1.2.0.192.bl.example", "A"), ("1.2.0.192.bl.example", "TXT")]
 
 
+async def test_a_listing_whose_text_does_not_come_is_a_listing() -> None:
+    dns, entry = FakeResolver(LISTED), dnsbl.DNSBL("bl.example", timeout="100ms")
+    dns.hold("1.2.0.192.bl.example", "TXT")
+    async with Dialog(entry, Vouch(), resolver=dns) as smtp:
+        assert await asked(smtp) == "550 5.7.1 192.0.2.1 is listed by bl.example"
+    assert (entry.statistics["bl.example"].listed, entry.statistics["bl.example"].errors) == (1, 0)
+
+
 @pytest.mark.parametrize("records", [{}, {"1.2.0.192.bl.example": SERVFAIL}])
 async def test_who_is_not_listed_and_who_nobody_knows_of_may_pass(records: dict[str, Any]) -> None:
     async with Dialog(dnsbl.DNSBL("bl.example"), Vouch(), resolver=FakeResolver(records)) as smtp:

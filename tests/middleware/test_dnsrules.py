@@ -197,6 +197,15 @@ async def test_a_bounce_has_one_recipient_and_no_return_path() -> None:
         assert await smtp.message("a@b.c", ["b@example.net", "c@example.net"], b"A: b\r\n\r\n") == 250
 
 
+async def test_postmaster_and_abuse_hear_of_bounces_too() -> None:
+    async with Dialog(bogusbounce.BogusBounce(), Vouch()) as smtp:
+        assert (await rcpt(smtp, "")).startswith("250")
+        assert await smtp.say("RCPT TO:<postmaster@example.net>") == 250
+        await smtp.say("RSET")
+        roles = ["abuse@example.net", "postmaster@example.net"]
+        assert await smtp.message("", roles, b"Return-Path: <a@b.c>\r\n\r\n") == 250
+
+
 async def test_noop_without_end_ends() -> None:
     async with Dialog(noop.Noop(3)) as smtp:
         await smtp.banner()

@@ -15,6 +15,7 @@ from mailstack import Observe, Postpone, Reply, Score, Unless, hookimpl
 from mailstack.cli import main
 from mailstack.middleware import karma
 from mailstack.middleware.karma.history import History
+from mailstack.middleware.xclient import XClient
 from mailstack.option import ConfigError
 from mailstack.services.store import Memory, StoreError
 from mailstack.testing import Conversation, Dialog, Vouch
@@ -89,8 +90,7 @@ async def test_mail_that_is_taken_makes_a_good_name(store: Memory, clock: Clock)
             seen: list[bool] = []
             stack = entry, Unless(entry.known(1), _Mark(seen)), Vouch()
             async with Dialog(*stack) as smtp:
-                for _ in range(3):
-                    assert await smtp.message("a@example.org", "b@example.net", b"A: b\r\n\r\n") == 250
+                assert await smtp.message("a@example.org", "b@example.net", b"A: b\r\n\r\n") == 250
             assert (seen == []) is expected
         assert (await history(store)).nice == 2
 
@@ -151,6 +151,20 @@ async def test_sessions_at_a_time_follow_the_name(store: Memory, clock: Clock) -
         assert store.held == 0
 
 
+async def test_a_gateway_that_speaks_for_others_keeps_no_places(store: Memory, clock: Clock) -> None:
+    async with store.opened():
+        entry = karma.Karma(store=store, clock=clock, sessions=(1, 1, 1))
+        for _ in range(3):
+            async with Dialog(XClient("192.0.2.0/24"), entry, Vouch()) as smtp:
+                assert await smtp.say("EHLO gateway.example") == 250
+                assert await smtp.say("XCLIENT ADDR=198.51.100.7") == 220
+                assert await smtp.message("a@example.org", "b@example.net", b"A: b\r\n\r\n") == 250
+                assert store.held == 1
+            assert store.held == 0
+        assert (await history(store)).sessions == 0
+        assert (await history(store, "198.51.100.7")).nice == 3
+
+
 async def test_a_session_that_is_too_bad_ends(store: Memory, clock: Clock) -> None:
     async with Dialog(karma.Karma(store=store, clock=clock, drop=-1.5)) as smtp:
         await smtp.banner()
@@ -174,10 +188,10 @@ async def test_a_dead_store_knows_nobody_and_hinders_nobody(clock: Clock) -> Non
     st.floats(-100, 100),
 )
 def test_history_goes_one_step_at_a_time(before: History, score: float) -> None:
-    after = before.after(score, 3.0, DAY, 1e9)
+    after = before.after(score, 1.0, 3.0, DAY, 1e9)
     assert History.unpack(after.pack()) == after
     assert after.sessions == before.sessions + 1
-    assert (after.nice - before.nice, after.naughty - before.naughty) == (int(score >= 3), int(score <= -3))
+    assert (after.nice - before.nice, after.naughty - before.naughty) == (int(score >= 1), int(score <= -3))
     assert after.penalty_until == before.penalty_until or 1e9 < after.penalty_until <= 1e9 + 10 * DAY
     assert History.unpack(None) == History.unpack(b"x") == History()
 

@@ -174,6 +174,7 @@ async def test_owners_may_stand_in_a_file(tmp_path: Path) -> None:
         ("ann", 550),
         ("", 550),
         ("x" * 3000 + " <ann@example.org>", 550),
+        ("(" * 1900, 550),
     ],
 )
 async def test_the_author_must_be_the_user_too(author: str, reply: int) -> None:

@@ -93,6 +93,15 @@ async def test_ham_passes_with_spamd_s_fields_on_top_and_others_renamed(tmp_path
     assert seen == b"Return-Path: <a@example.org>\r\n" + MAIL
 
 
+@pytest.mark.parametrize("word", [",".join(f"RULE_OF_SOME_LENGTH_{n}" for n in range(120)), "x" * 3000])
+async def test_a_field_without_blanks_is_folded_all_the_same(tmp_path: Path, word: str) -> None:
+    _, header, _ = await judged(tmp_path, said(9, f"X-Spam-Status: Yes, score=9 tests={word}\r\n"))
+    status = header.get_all("X-Spam-Status")[0]
+    assert status.startswith("Yes, score=9 tests=")
+    assert "RULE_OF_SOME_LENGTH_119" in status or "x" * 800 in status
+    assert max(map(len, header.raw.split(b"\r\n"))) <= 998
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
 async def test_odd_line_ends_of_spamd_stay_outside(tmp_path: Path, end: str) -> None:
     _, header, _ = await judged(tmp_path, said(1.5, end=end))

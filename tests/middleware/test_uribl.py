@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import quopri
+from email import policy
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -63,6 +65,53 @@ def test_hosts_in_plain_text(text: str, expected: list[Any]) -> None:
 )
 def test_hosts_behind_encodings(header: str, body: bytes) -> None:
     assert hosts(f"{header}\r\n\r\n".encode() + body, 20) == ["spam.example"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<a href='//spam.example/x'>", ["spam.example"]),
+        ("<a href=http:/spam.example/x>", ["spam.example"]),
+        ("<a href='http:spam.example'>", ["spam.example"]),
+        ('<img src="ht\r\ntp://spam\r\n.example/">', ["spam.example"]),
+        ("<a href = '\\\\spam.example'>", ["spam.example"]),
+        ("<a href=http://spam&#0000000000046;example/>", ["spam.example"]),
+        ("<a href=http://spam&#x00000000002e;example/>", ["spam.example"]),
+        ("<a href='/local'> <a href='#x'> <a href='mailto:a@spam.example'>", []),
+        ("&#" + "9" * 5000 + "; http://spam.example/", ["spam.example"]),
+    ],
+)
+def test_links_of_html_are_read_as_browsers_do(body: str, expected: list[str]) -> None:
+    assert hosts(b"Content-Type: text/html\r\n\r\n" + body.encode(), 20) == expected
+
+
+def nested(depth: int) -> bytes:
+    """A text that leads somewhere, within so many multiparts."""
+    opening = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
+    return opening + b"\r\nhttp://spam.example/\r\n" + b"".join(b"--b%d--\r\n" % n for n in reversed(range(depth)))
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(1, ["spam.example"]), (50, ["spam.example"]), (5000, [])])
+def test_parts_within_parts_cost_no_more_than_their_octets(depth: int, expected: list[str]) -> None:
+    assert hosts(nested(depth) + b"x\n" * 50_000, 20) == expected
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "utf-7", "UTF-8", "zip", "punycode", "idna"])
+def test_charsets_in_which_ascii_is_something_else_are_read(charset: str) -> None:
+    text = "http://spam.example/".encode(charset if charset.lower().startswith("utf") else "ascii")
+    header = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    assert hosts(header.encode() + base64.encodebytes(text), 20) == ["spam.example"]
+
+
+def test_parts_behind_parts_are_found_as_the_standard_library_finds_them() -> None:
+    message = EmailMessage()
+    message.set_content("http://one.example/")
+    message.add_alternative("<a href='http://two.example/'>x</a>", subtype="html", cte="base64")
+    message.add_attachment(b"http://no.example/", maintype="application", subtype="octet-stream", cte="7bit")
+    inner = EmailMessage()
+    inner.set_content("http://three.example/", cte="quoted-printable")
+    message.add_attachment(inner)
+    assert hosts(message.as_bytes(policy=policy.SMTP), 20) == ["one.example", "two.example", "three.example"]
 
 
 def test_no_more_hosts_than_asked_for() -> None:

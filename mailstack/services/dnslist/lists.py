@@ -37,7 +37,7 @@ class Lists:
 
     zones -- names, or `Zone`s. timeout -- for all of them together; who has not answered then has made an error.
     name -- the factory, for ConfigError; in lower case it is who asks, in the log and the evidence.
-    texts -- whether the TXT of a listing is asked for, which takes as long again.
+    texts -- whether the TXT of a listing is asked for. A listing whose text is late is one without text.
     statistics -- by the zone's name.
     """
 
@@ -72,7 +72,9 @@ class Lists:
         found: dict[int, Listing] = {}
 
         async def ask(place: int, zone: Zone, subject: str, key: str) -> None:
-            found[place] = await self._ask(session, zone, subject, key)
+            found[place] = listing = await self._ask(session, zone, subject, key)
+            if self._texts and listing.points is not None and not zone.text:
+                found[place] = listing._replace(text=await _text(session, f"{key}.{zone.name}"))
 
         began = time.monotonic()
         with move_on_after(self._timeout):
@@ -105,10 +107,7 @@ class Lists:
         if all(map(is_error, answers)):
             said = ", ".join(map(str, answers)) or "no records"
             return Listing(zone, subject, answers, error=f"{said} is no answer of a list", seconds=seconds)
-        points = zone.points(answers)
-        wanted = self._texts and points is not None and not zone.text
-        text = await _text(session, name) if wanted else ""
-        return Listing(zone, subject, answers, points, text, seconds=seconds)
+        return Listing(zone, subject, answers, zone.points(answers), seconds=seconds)
 
     def _count(self, listing: Listing) -> None:
         statistics = self.statistics[listing.zone.name]
