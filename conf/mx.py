@@ -7,7 +7,8 @@
 The names in capitals are what has to be changed. HOSTNAME must lead to this machine in the DNS, and the MX records of
 DOMAINS to HOSTNAME. Port 25 needs root at the start, and then `Server(user=…)`; "127.0.0.1:2525" tries things out.
 docs/filtering.md tells how to begin, and what each line costs and catches. Wrap a line in `Observe(…)` to see in the
-log what it would do, before it does.
+log what it would do, before it does. People log in elsewhere: submission.py. `mailstack plugins` lists what else there
+is: hosts, geo, p0f, badhelo, badpair.
 """
 
 from mailstack import Listener, Postpone, Server, Stack, Unless, predicate

@@ -167,6 +167,14 @@ def boolean(value: str | bool, *, name: str = "") -> bool:
     return _refuse(name, value, "is neither true nor false", "write True or False") if result is None else result
 
 
+def texts(value: object, *, name: str = "") -> tuple[str, ...]:
+    """One text or several, without blanks around them."""
+    several = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(each, str) for each in several):
+        _refuse(name, value, "is not text", 'write "one" or ("one", "two")')
+    return tuple(str(each).strip() for each in several)
+
+
 def choice(value: str, *allowed: Text, name: str = "") -> Text:
     """The one of `allowed` that was written, letter case apart."""
     for word in allowed:

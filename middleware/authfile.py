@@ -48,7 +48,7 @@ from mailstack.option import ConfigError, Network
 from mailstack.services import passwords
 from mailstack.services.files import mark
 from mailstack.services.lookup.item import Item
-from mailstack.services.lookup.lines import Marks
+from mailstack.services.lookup.lines import Marks, lines
 from mailstack.services.lookup.listing import Listing
 from mailstack.session.credentials import PASSWORD, SECRET, Challenge, Credentials, Password
 from mailstack.session.session import Session
@@ -215,15 +215,10 @@ class _Lines:
     def read(self, marks: Marks) -> Iterator[Item]:
         """ConfigError when they cannot be read."""
         marks[self.path] = mark(self.path)
-        try:
-            with open(self.path, encoding="utf-8-sig") as lines:
-                for number, line in enumerate(lines, 1):
-                    text = line.strip()
-                    if text and not text.startswith("#"):
-                        yield Item(text, "", text, self.path, number)
-        except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"{self.path} cannot be read: {why}", remedy="mend the file or its rights") from error
+        for number, line in enumerate(lines(self.path), 1):
+            text = line.strip()
+            if text and not text.startswith("#"):
+                yield Item(text, "", text, self.path, number)
 
     def warn_of_readers(self) -> None:
         try:

@@ -186,7 +186,7 @@ class _Database:
 
 
 def _countries(given: str | Iterable[str], name: str) -> frozenset[str]:
-    codes = frozenset(str(code).strip().upper() for code in ([given] if isinstance(given, str) else given))
+    codes = frozenset(code.upper() for code in option.texts(given, name=name))
     for code in codes:
         if len(code) != 2 or not code.isascii() or not code.isalpha():
             raise ConfigError(f"{name}: {code!r} is no country", remedy='write two letters, "DE"')

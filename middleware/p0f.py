@@ -170,7 +170,7 @@ def _text(octets: bytes) -> str:
 
 
 def _beginnings(given: str | Iterable[str], name: str) -> tuple[str, ...]:
-    words = tuple(str(word).strip().lower() for word in ([given] if isinstance(given, str) else given))
+    words = tuple(word.lower() for word in option.texts(given, name=name))
     if not all(words):
         raise ConfigError(f"{name}: an empty name is every system", remedy='write "windows"')
     return words

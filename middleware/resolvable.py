@@ -18,16 +18,16 @@ Bounces have no sender. Address literals, "ann@[192.0.2.1]", pass unless `litera
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Literal
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
 from mailstack.contract.postpone import must_be_heard
-from mailstack.option import Network
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
 from mailstack.services.resolver.usable import IMPOSSIBLE, Usable, usable
 from mailstack.session.later import Later
-from mailstack.session.lookup import Temporary
+from mailstack.session.lookup import IPAddress, Temporary
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.session.transaction import Recipient, Sender
@@ -40,7 +40,8 @@ class Resolvable:
     """Look up the sender's domain.
 
     temporary -- 450 in place of 550. trouble -- when the DNS gives no answer: "defer" or "pass".
-    impossible -- networks in which no server can be. literals -- whether address literals may send.
+    impossible -- networks in which no server can be; text, or lookups that answer at once.
+    literals -- whether address literals may send.
 
     ConfigError for what is no network.
     """
@@ -52,12 +53,12 @@ class Resolvable:
         *,
         temporary: bool = False,
         trouble: Literal["defer", "pass"] = "defer",
-        impossible: Iterable[str | Network] = IMPOSSIBLE,
+        impossible: Given = IMPOSSIBLE,
         literals: bool = True,
     ) -> None:
         self._temporary = option.boolean(temporary, name="Resolvable(temporary)")
         self._defers = option.choice(trouble, "defer", "pass", name="Resolvable(trouble)") == "defer"
-        self._impossible = option.networks(impossible, name="Resolvable(impossible)")
+        self._impossible = lookup.networks(impossible, name="Resolvable(impossible)").at_once()
         self._literals = option.boolean(literals, name="Resolvable(literals)")
         self._asked: Key[Later[Usable | Temporary]] = Key("resolvable")
 
@@ -72,12 +73,15 @@ class Resolvable:
         began = time.monotonic()
         found: Usable | Temporary
         try:
-            found = await usable(session.resolver, domain, self._impossible)
+            found = await usable(session.resolver, domain, self._is_impossible)
         except Temporary as error:
             found = error
         words = found.value if isinstance(found, Usable) else str(found)
         session.note("resolvable", "mail", f"{domain}: {words} ({time.monotonic() - began:.3f} s)")
         return found
+
+    def _is_impossible(self, ip: IPAddress) -> bool:
+        return self._impossible.find_now(ip) is not None
 
     @hookimpl
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:

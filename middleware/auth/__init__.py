@@ -66,6 +66,8 @@ from typing import Final
 from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
+from mailstack.services import lookup
+from mailstack.services.lookup.given import Given
 from mailstack.services.store import Memory, Store
 from mailstack.session.credentials import Credentials
 from mailstack.session.session import Session
@@ -102,9 +104,10 @@ class Auth:
     """Offer AUTH, and have the providers in the stack judge.
 
     mechanisms -- those that are wanted.
-    insecure -- whether without TLS too: True, or the networks of the clients for whom.
+    insecure -- whether without TLS too: True, or the networks of the clients for whom; text, or lookups that answer at
+        once.
     required -- whether nobody may send without an identity.
-    trusted -- logins that may say for others who sent a message first (AUTH= of MAIL).
+    trusted -- logins that may say for others who sent a message first (AUTH= of MAIL); text, or lookups as above.
     failures -- wrong credentials in one session, after which it ends.
     delay -- how long the attempt after the first failure waits; each further one doubles it. "0s": nobody waits.
     longest -- the longest wait, at most 10 s. forget -- when failures are forgotten.
@@ -123,9 +126,9 @@ class Auth:
         self,
         mechanisms: Iterable[str] = WANTED,
         *,
-        insecure: bool | str | Iterable[str] = False,
+        insecure: bool | Given = False,
         required: bool = False,
-        trusted: Iterable[str] = (),
+        trusted: Given = (),
         failures: int = 3,
         delay: float | str = "1s",
         longest: float | str = "10s",
@@ -141,9 +144,10 @@ class Auth:
             raise ConfigError("Auth(mechanisms) is empty: nobody could log in", remedy='write mechanisms=("PLAIN",)')
         self._wanted = tuple(each for each in self._mechanisms if each in wanted)
         self._in_clear = insecure if isinstance(insecure, bool) else False
-        self._near = () if isinstance(insecure, bool) else option.networks(insecure, name="Auth(insecure)")
+        near = () if isinstance(insecure, bool) else insecure
+        self._near = lookup.networks(near, name="Auth(insecure)").at_once()
         self._required = option.boolean(required, name="Auth(required)")
-        self._trusted = frozenset([trusted] if isinstance(trusted, str) else trusted)
+        self._trusted = lookup.words(trusted, name="Auth(trusted)", case=True).at_once()
         self._failures = option.integer(failures, name="Auth(failures)", minimum=1)
         first = option.duration(delay, name="Auth(delay)")
         most = option.duration(longest, name="Auth(longest)")
@@ -227,12 +231,14 @@ class Auth:
     def _may_talk(self, session: Session) -> bool:
         """Whether nobody on the way can listen, or that does not matter."""
         ip = session.client.ip
-        return session.secure or self._in_clear or (ip is not None and any(ip in network for network in self._near))
+        return session.secure or self._in_clear or (ip is not None and self._near.find_now(ip) is not None)
 
     def _may_name(self, session: Session, submitter: Address) -> bool:
         """Whether this client is trusted to say who sent a message first."""
         user = session.user
-        return user is not None and (user in self._trusted or user.casefold() == str(submitter).casefold())
+        if user is None:
+            return False
+        return user.casefold() == str(submitter).casefold() or self._trusted.find_now(user) is not None
 
 
 def _mechanisms(salt: scram.Salt, discovery: str) -> Mapping[str, Callable[[Exchange], Awaitable[Reply]]]:

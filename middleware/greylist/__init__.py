@@ -219,9 +219,12 @@ class Greylist:
         return [(name, record, left) for name, value, left in found if (record := Record.unpack(value)) is not None]
 
     async def allow(self, host: str) -> str:
-        """Know the network of this address from now on; its name. ValueError for what is no address or network."""
-        ip = ipaddress.ip_interface(host).ip
-        network, now = _network(str(ip), self._bits), self._clock()
+        """Know the network of this address from now on; its name. ValueError for what is none, or has several."""
+        given = ipaddress.ip_interface(host)
+        bits = self._bits[given.version == 6]
+        if given.network.prefixlen < bits:
+            raise ValueError(f"{host} has several networks of /{bits}, which is how clients are known here")
+        network, now = _network(str(given.ip), self._bits), self._clock()
         record = Record(now, now, max(self._trust, 1), network)
         await self.store.put(key("grey-client", network), record.pack(), self._keep)
         return network

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from mailstack.option import ConfigError
+
 from . import Greylist
 
 _config = click.option(
@@ -55,7 +57,10 @@ def allow(entries: Any, source: str, network: str) -> None:
         raise click.BadParameter(f"{network!r} is no address: {error}") from error
 
     async def do(entry: Greylist) -> None:
-        click.echo(f"{await entry.allow(network)} is let in")
+        try:
+            click.echo(f"{await entry.allow(network)} is let in")
+        except ValueError as error:
+            raise ConfigError(str(error), remedy="let them in one by one") from error
 
     entries.work(source, Greylist, do)
 

@@ -40,12 +40,16 @@ class Record(NamedTuple):
 def normal_sender(address: str) -> str:
     """A sender as the next try is likely to have it: without tags of the day, details, and words with numbers.
 
-    prvs=12ab=ann+x@example.org is ann@example.org, bounce-4711-bob@list.example is bounce-#-bob@list.example.
+    prvs=12ab=ann+x@example.org is ann@example.org, bounce-4711-bob@list.example is bounce-#-bob@list.example. A name of
+    one word stays: user1 and user2 are two.
     """
     local, at, domain = address.lower().rpartition("@")
     local = _BATV.sub("", local).partition("+")[0]
-    local = _SRS.sub(r"\1", local)
-    return f"{_WORD.sub(_without_numbers, local)}{at}{domain}"
+    if (rewritten := _SRS.match(local)) is not None:
+        local = rewritten[1]
+    elif not _WORD.fullmatch(local):
+        local = _WORD.sub(_without_numbers, local)
+    return f"{local}{at}{domain}"
 
 
 def _without_numbers(word: re.Match[str]) -> str:

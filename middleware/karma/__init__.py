@@ -6,7 +6,7 @@
 Every session has a score. What the other entries say of it counts, as it stands in the evidence: a refusal by an entry
 has the weight that `weights` gives its name, or that of "refused", once for each entry and message; a message that was
 taken has "message"; a command that makes no sense has "error". A refusal that Postpone or Score has put off counts as
-well, one that is only observed does not.
+well, one that is only observed does not. Who tries one name after the other is `limits.Tarpit`'s business.
 
 At the end of the session the score becomes history, for each address (IPv6: each /64): `nice` or more is a nice
 session, one message that was taken and nothing else; minus `strikes` or less is a naughty one. A client with more

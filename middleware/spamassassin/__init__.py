@@ -48,7 +48,7 @@ from mailstack.session.transaction import Transaction
 from mailstack.wire.header import format_field
 from mailstack.wire.reply import Reply
 
-from .spamc import LONGEST, Answer, parse, request
+from .spamc import LONGEST, Answer, is_whole, parse, request
 
 __all__ = ["SpamAssassin"]
 
@@ -133,7 +133,7 @@ class SpamAssassin:
                     await stream.send(chunk)
             except BrokenStream:
                 pass  # it may have said why
-            return parse(await everything(stream, LONGEST))
+            return parse(await everything(stream, LONGEST, is_whole))
 
         found = await self._scanner.scan(session, message, talk)
         self._forget_others(message)

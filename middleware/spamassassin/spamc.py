@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 from mailstack.services.scan.scanner import ScanError
 from mailstack.wire.header import Header
 
-__all__ = ["LONGEST", "Answer", "parse", "request"]
+__all__ = ["LONGEST", "Answer", "is_whole", "parse", "request"]
 
 LONGEST: Final = 1024 * 1024  # octets of an answer: the header section of the message, as spamd would have it
 
 _STATUS: Final = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +([^\r\n]*)\r?\n")
 _SPAM: Final = re.compile(r"(True|False|Yes|No) *; *(-?[0-9.]+) */ *(-?[0-9.]+)", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"^content-length: *([0-9]{1,10})\r?$", re.IGNORECASE | re.MULTILINE)
 _LINE_ENDS: Final = re.compile(rb"\r+\n|\r|\n")
 _NEXT: Final = re.compile(r"\s[a-z_]+=")  # after a blank or, where the field is folded, a tab
 _USER: Final = re.compile(r"[!-~]+")
@@ -45,6 +47,13 @@ def request(size: int, user: str | None) -> bytes:
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
 
 
+def is_whole(octets: bytes | bytearray) -> bool:
+    """Whether all has come that was announced; what announces nothing ends when spamd closes."""
+    body = _body_at(octets)
+    length = _LENGTH.search(octets, 0, body)
+    return body > 3 and length is not None and len(octets) - body >= int(length[1])
+
+
 def parse(octets: bytes) -> Answer:
     """Everything that spamd said. ScanError for what is no answer, or says that it could not do it."""
     status = _STATUS.match(octets)
@@ -57,7 +66,7 @@ def parse(octets: bytes) -> Answer:
     length, verdict = protocol.get("Content-length"), _SPAM.fullmatch(protocol.get("Spam", ""))
     if verdict is None:
         raise ScanError("the answer has no verdict")
-    if length is not None and length != str(len(octets[_body_at(octets) :])):
+    if length != str(len(octets[_body_at(octets) :])):
         raise ScanError("the answer is cut off")
     fields = tuple(
         (field.name, field.value)
@@ -68,9 +77,11 @@ def parse(octets: bytes) -> Answer:
         score, required = float(verdict[2]), float(verdict[3])
     except ValueError:
         raise ScanError("the answer has no score") from None
+    if not (isfinite(score) and isfinite(required)):
+        raise ScanError("the answer has no score")
     return Answer(verdict[1].lower() in ("true", "yes"), score, required, fields)
 
 
-def _body_at(octets: bytes) -> int:
-    """Where the answer's body begins."""
+def _body_at(octets: bytes | bytearray) -> int:
+    """Where the answer's body begins; 3 when that has not come."""
     return octets.find(b"\r\n\r\n") + 4

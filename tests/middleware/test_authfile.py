@@ -321,6 +321,12 @@ def test_mistakes_are_told_with_their_line(file: Path, lines: list[str], number:
     assert "secret" not in str(caught.value)
 
 
+def test_a_pipe_is_no_file_and_is_not_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(ConfigError, match="it is no file"):
+        authfile.File(file)
+
+
 def test_a_file_that_cannot_be_read_is_told(file: Path) -> None:
     for make in (lambda: None, lambda: file.write_bytes(b"\xff\xfe:x\n"), lambda: file.write_text("\n# none\n")):
         make()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,19 @@ async def test_a_dead_store_puts_off_or_lets_pass(clock: Clock) -> None:
             assert (await tried(smtp)).startswith(code)
 
 
+async def test_a_store_that_takes_nothing_any_more_is_as_a_dead_one(tmp_path: Path) -> None:
+    for on_fault, code in (("defer", "451 4.3.0"), ("pass", "250")):
+        store = SQLite(tmp_path / on_fault, timeout=0)
+        async with Dialog(greylist.Greylist(store=store, on_fault=on_fault), Vouch()) as smtp:  # type: ignore[arg-type]
+            await greeted(smtp)
+            with closing(sqlite3.connect(tmp_path / on_fault, isolation_level=None)) as busy:
+                busy.execute("BEGIN IMMEDIATE")
+                assert (await tried(smtp)).startswith("451 4.7.1")
+                await store.flush()
+                assert (await tried(smtp, "new@example.org")).startswith(code)
+                busy.execute("ROLLBACK")
+
+
 async def test_a_rehearsal_remembers_nothing(clock: Clock) -> None:
     shared = Memory(clock=clock)
     async with Dialog(greylist.Greylist(store=shared, clock=clock), Vouch(), rehearsal=True) as smtp:
@@ -208,9 +223,10 @@ async def test_a_rehearsal_remembers_nothing(clock: Clock) -> None:
         ("Ann@Example.ORG", "ann@example.org"),
         ("prvs=12ab34cd=ann@example.org", "ann@example.org"),
         ("btv1==123==ann@example.org", "ann@example.org"),
-        ("SRS0=xyz=12=example.org=ann@forwarder.example", "#@forwarder.example"),
+        ("SRS0=xyz=12=example.org=ann@forwarder.example", "srs0@forwarder.example"),
         ("bounce-4711-bob=example.net@list.example", "bounce-#-bob=example.net@list.example"),
         ("0100018f-3b2c-4c1e@eu.example", "#-#-#@eu.example"),
+        ("User1@example.org", "user1@example.org"),
         ("", ""),
         ("+x@example.org", "@example.org"),
     ],
@@ -293,6 +309,7 @@ async def test_records_are_listed_allowed_and_forgotten(run: Run, tmp_path: Path
         assert run("expire", "--all") == "2 forgotten\n"
         assert run("list") == ""
         assert "no address" in run("allow", "nonsense", status=2)
+        assert "10.0.0.0/8 has several networks of /24" in run("allow", "10.0.0.0/8", status=2)
         assert "say what" in run("expire", status=2)
 
     await to_thread.run_sync(commands)

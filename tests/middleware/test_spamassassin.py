@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import create_task_group, create_unix_listener
+from anyio import BrokenResourceError, EndOfStream, create_task_group, create_unix_listener, fail_after
 from anyio.abc import SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,6 +164,23 @@ async def test_spamd_is_told_whose_preferences_count(tmp_path: Path, user: str, 
     assert (b"User:" in opening) == bool(line)
 
 
+async def test_an_answer_is_over_when_all_of_it_is_there(tmp_path: Path) -> None:
+    class Stays(Spamd):
+        async def serve(self, stream: SocketStream) -> None:
+            async with stream:
+                await stream.receive()
+                await stream.send(self.answers[0][:60])
+                await stream.send(self.answers[0][60:])
+                with suppress(EndOfStream, BrokenResourceError):
+                    while await stream.receive():  # until the other one has had enough
+                        pass
+
+    async with Stays(said(1.5)).listening(tmp_path / "s") as address:
+        async with Dialog(Vouch(), SpamAssassin(address)) as smtp:
+            with fail_after(20):
+                assert await smtp.message("a@example.org", "b@example.org", MAIL) == 250
+
+
 async def test_of_several_recipients_nobody_s_preferences_count(tmp_path: Path) -> None:
     spamd = Spamd(said(1.5))
     async with spamd.listening(tmp_path / "s") as address:
@@ -180,7 +197,9 @@ async def test_of_several_recipients_nobody_s_preferences_count(tmp_path: Path) 
         b"SPAMD/1.1 75 EX_TEMPFAIL\r\n\r\n",
         b"SPAMD/1.1 0 EX_OK\r\nContent-length: 2\r\n\r\nab",
         b"SPAMD/1.1 0 EX_OK\r\nContent-length: 99\r\nSpam: False ; 1.0 / 5.0\r\n\r\nab",
-        b"SPAMD/1.1 0 EX_OK\r\nSpam: False ; 1.0.0 / 5.0\r\n\r\n",
+        b"SPAMD/1.1 0 EX_OK\r\nContent-length: 0\r\nSpam: False ; 1.0.0 / 5.0\r\n\r\n",
+        b"SPAMD/1.1 0 EX_OK\r\nContent-length: 0\r\nSpam: False ; " + b"9" * 400 + b" / 5.0\r\n\r\n",
+        b"SPAMD/1.1 0 EX_OK\r\nSpam: False ; 1.0 / 5.0\r\n\r\nX-Spam-Fl",
     ],
 )
 async def test_what_is_no_answer_is_no_verdict(tmp_path: Path, answer: bytes) -> None:

@@ -203,7 +203,23 @@ async def test_a_list_is_fetched_whole_and_stays_while_the_server_is_down(web: W
         for status, body in ((500, b""), (404, b""), (200, b"\xff"), (200, b"ann 1\nann 2")):
             web.answer = (status, {}, body)
             assert await source.fetch() == 60
+        for headers, body in (
+            ({"Content-Type": "text/html; charset=utf-8"}, b"ann down for maintenance"),
+            ({}, b"# \n"),
+        ):
+            web.answer = (200, headers, body)
+            assert await source.fetch() == 60
         assert source.find_now("ann") == "one two"
+
+
+async def test_a_list_may_be_empty_where_that_is_said(web: Web) -> None:
+    source = HTTPFile(web.url + "/list", empty=True)
+    async with source.opened():
+        web.answer = (200, {}, b"ann\n")
+        await source.fetch()
+        web.answer = (200, {}, b"")
+        assert await source.fetch() == 300
+        assert source.entries == {}
 
 
 @pytest.mark.parametrize(

@@ -346,8 +346,12 @@ async def test_what_cannot_be_written_now_is_written_later(path: Path) -> None:
             await store.put("a", b"one", 100, soon=True)
             await store.flush()
             assert await store.get("a") == b"one"
+            for name in "bc":
+                with pytest.raises(StoreError):  # so that nothing grows, and who asked can do as he was told
+                    await store.put(name, b"two", 100, soon=True)
             busy.execute("ROLLBACK")
         await store.flush()
+        await store.put("b", b"two", 100, soon=True)
         async with SQLite(path).opened():
             assert await store.get("a") == b"one"
     async with (again := SQLite(path)).opened():

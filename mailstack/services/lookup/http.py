@@ -12,8 +12,8 @@ they are asked for with their ETag. When the server is down, late or talks nonse
 today, and mail for it waits.
 
 A list is fetched at the start and then in the background; it answers at once, is enumerable (`entries`), and keeps what
-it has while the server is down. Until it was fetched for the first time it is Unavailable. Its keys are compared
-without regard to letter case.
+it has while the server is down, and when it answers with an empty list or a web page. Until it was fetched for the
+first time it is Unavailable. Its keys are compared without regard to letter case.
 
 Fails: ConfigError when it is made; Unavailable as services/http.py says.
 
@@ -149,7 +149,7 @@ class HTTP:
 class HTTPFile:
     """url -- of the list. ttl -- how long it is kept when the answer says nothing, 5 min; at least a second.
 
-    headers, size (10 MiB), ca, timeout -- as above.
+    empty -- whether it may be empty. headers, size (10 MiB), ca, timeout -- as above.
     """
 
     def __init__(
@@ -158,6 +158,7 @@ class HTTPFile:
         *,
         headers: Mapping[str, str] | None = None,
         ttl: float | str = "5m",
+        empty: bool = False,
         size: int | str = "10M",
         ca: str | os.PathLike[str] | None = None,
         timeout: float | str = "5s",
@@ -165,6 +166,7 @@ class HTTPFile:
         self.url = checked(url, "HTTPFile(url)")
         self._headers = dict(headers or {})
         self._ttl = option.duration(ttl, name="HTTPFile(ttl)", minimum=1)
+        self._empty = option.boolean(empty, name="HTTPFile(empty)")
         self._client = Client(size=size, ca=ca, timeout=timeout, name="HTTPFile")
         self._entries: dict[str, str] | None = None
         self._etag = ""
@@ -202,13 +204,22 @@ class HTTPFile:
             headers = self._headers | ({"If-None-Match": self._etag} if self._etag else {})
             answer = await self._client.fetch("GET", self.url, headers=headers)
             if answer.status == 200:
-                self._entries, self._etag = _entries(text(answer.body), shown(self.url)), answer.header("etag")
+                self._entries, self._etag = self._read(answer), answer.header("etag")
             elif answer.status != 304:
                 raise Unavailable(f"{shown(self.url)}: status {answer.status}")
         except (Unavailable, ConfigError) as error:
             log.warning("lookup", url=shown(self.url), problem=str(error), kept=self._entries is not None)
             return min(self._ttl, 60.0)
         return max(_age(answer, self._ttl), 1.0)
+
+    def _read(self, answer: Answer) -> dict[str, str]:
+        """The list. Unavailable for what is none: somebody says with 200 that he is down for maintenance."""
+        if answer.header("content-type").lower().startswith("text/html"):
+            raise Unavailable(f"{shown(self.url)}: a web page in place of the list")
+        found = _entries(text(answer.body), shown(self.url))
+        if not found and not self._empty:
+            raise Unavailable(f"{shown(self.url)}: the list is empty, which only empty=True allows")
+        return found
 
     async def _keep_fetching(self, wait: float) -> None:
         while True:

@@ -22,7 +22,7 @@ from mailstack.option import ConfigError
 from ..files import Mark, mark
 from .item import Item
 
-__all__ = ["Marks", "read"]
+__all__ = ["Marks", "lines", "read"]
 
 Marks = dict[str, Mark]
 
@@ -62,7 +62,7 @@ def _names(path: str) -> list[str]:
 
 
 def _items(path: str, way: tuple[str, ...], marks: Marks, read: set[str]) -> Iterator[Item]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines(path), 1):
         item = Item.of_line(line, path, number)
         if item is None:
             continue
@@ -76,7 +76,8 @@ def _items(path: str, way: tuple[str, ...], marks: Marks, read: set[str]) -> Ite
             yield from _below(os.path.join(os.path.dirname(path), name), way, marks, read)
 
 
-def _lines(path: str) -> list[str]:
+def lines(path: str) -> list[str]:
+    """Of one file, without their ends. ConfigError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe has no end
         with open(descriptor, encoding="utf-8-sig", newline=None) as file:

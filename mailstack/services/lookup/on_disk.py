@@ -57,7 +57,10 @@ def by_inode(path: str) -> Identity:
 
 
 class OnDisk:
-    """open -- makes a reader of the path. name -- what errors call the source. identity -- what tells of a change."""
+    """open -- makes a reader of the path. name -- what errors call the source. identity -- what tells of a change.
+
+    remedy -- for a file that is there and cannot be opened.
+    """
 
     __slots__ = (
         "_identity",
@@ -67,6 +70,7 @@ class OnDisk:
         "_problem",
         "_reader",
         "_reading",
+        "_remedy",
         "_seen",
         "_workers",
         "name",
@@ -81,11 +85,13 @@ class OnDisk:
         *,
         open: Callable[[str], Reader],
         name: str,
+        remedy: str = "",
         identity: Callable[[str], Identity] = by_content,
     ) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
         self.timeout = option.duration(timeout, name=f"{name}(timeout)", minimum=0.001)
         self.name = name
+        self._remedy = remedy or f"make it anew: it must be what {name} reads"
         self._open = open
         self._identity = identity
         self._reader: Reader | None = None
@@ -164,7 +170,7 @@ class OnDisk:
             raise
 
     def _refused(self, error: Exception) -> ConfigError:
-        remedy = f"make it anew: it must be what {self.name} reads"
+        remedy = self._remedy
         if isinstance(error, OSError):
             remedy = "name a file that is there and that this user may read"
         return ConfigError(f"{self.name}({self.path!r}) cannot be opened: {_words(error)}", remedy=remedy)

@@ -30,6 +30,7 @@ from .source import Unavailable
 __all__ = ["SQLite", "from_text"]
 
 _KEY = re.compile(r":key\b")
+_REMEDY = "look at the query, and at whether the file is a database of SQLite"
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock, about a millisecond
 _MOST = 10_000  # rows of one answer
 
@@ -43,7 +44,7 @@ class SQLite:
                 f"SQLite(query): {query!r} does not ask for the key", remedy='write "… WHERE address = :key"'
             )
         self.query = query
-        self._file = OnDisk(path, timeout, open=self._open, name="SQLite", identity=by_inode)
+        self._file = OnDisk(path, timeout, open=self._open, name="SQLite", remedy=_REMEDY, identity=by_inode)
 
     def opened(self) -> AbstractAsyncContextManager[None]:
         return self._file.opened()

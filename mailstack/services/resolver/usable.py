@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Final
 
@@ -15,7 +15,9 @@ __all__ = ["IMPOSSIBLE", "Usable", "usable"]
 
 _MOST = 10  # exchangers whose addresses are looked for
 
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+Impossible = Callable[[IPAddress], bool]
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 # No mail server of somebody else is there: this machine, private and shared networks, links, documentation, benchmarks,
 # multicast, and what nobody has (RFC 6890).
@@ -36,8 +38,11 @@ class Usable(Enum):
     IMPOSSIBLE = "its servers are where none can be"
 
 
-async def usable(resolver: Lookups, domain: str, impossible: Sequence[IPNetwork]) -> Usable:
-    """Look it up. Temporary when nobody knows; one server that is found is enough."""
+async def usable(resolver: Lookups, domain: str, impossible: Impossible) -> Usable:
+    """Look it up. Temporary when nobody knows; one server that is found is enough.
+
+    impossible -- whether no server can be at an address.
+    """
     try:
         exchangers = (await resolver.mx(domain)).records
     except NotFound:
@@ -50,7 +55,7 @@ async def usable(resolver: Lookups, domain: str, impossible: Sequence[IPNetwork]
     return await _first_of(resolver, hosts, impossible)
 
 
-async def _without_mx(resolver: Lookups, domain: str, impossible: Sequence[IPNetwork]) -> Usable:
+async def _without_mx(resolver: Lookups, domain: str, impossible: Impossible) -> Usable:
     """RFC 5321 §5.1: its addresses count as its servers'."""
     try:
         addresses = (await resolver.addresses(domain)).records
@@ -59,7 +64,7 @@ async def _without_mx(resolver: Lookups, domain: str, impossible: Sequence[IPNet
     return _judge(addresses, impossible)
 
 
-async def _first_of(resolver: Lookups, hosts: Sequence[str], impossible: Sequence[IPNetwork]) -> Usable:
+async def _first_of(resolver: Lookups, hosts: Sequence[str], impossible: Impossible) -> Usable:
     """The best that is found of several hosts, all asked at the same time."""
     found: list[Usable] = []
     trouble: list[Temporary] = []
@@ -87,9 +92,19 @@ async def _first_of(resolver: Lookups, hosts: Sequence[str], impossible: Sequenc
     return found[0] if found else Usable.NOWHERE
 
 
-def _judge(addresses: Sequence[IPAddress], impossible: Sequence[IPNetwork]) -> Usable:
+def _judge(addresses: Sequence[IPAddress], impossible: Impossible) -> Usable:
     """One address that is possible is enough."""
     if not addresses:
         return Usable.NOWHERE
-    lost = (any(address in network for network in impossible) for address in addresses)
+    lost = (any(map(impossible, _places(address))) for address in addresses)
     return Usable.IMPOSSIBLE if all(lost) else Usable.YES
+
+
+def _places(address: IPAddress) -> Iterator[IPAddress]:
+    """The address, and those of IPv4 that it leads to: RFC 4291 §2.5.5, RFC 3056, RFC 4380, RFC 6052."""
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        within = (address.ipv4_mapped, address.sixtofour, address.teredo and address.teredo[1])
+        yield from filter(None, within)
+        if address in _NAT64:
+            yield ipaddress.IPv4Address(address.packed[12:])

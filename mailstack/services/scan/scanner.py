@@ -121,11 +121,13 @@ class Scanner:
         return Scan(None, _NOT_NOW if self._on_fault == "defer" else None, "", seconds)
 
 
-async def everything(stream: Stream, most: int) -> bytes:
-    """What a daemon says until it closes. ScanError for more than `most` octets."""
+async def everything(stream: Stream, most: int, whole: Callable[[bytearray], bool]) -> bytes:
+    """What a daemon says, until that is whole or it closes. ScanError for more than `most` octets."""
     received = bytearray()
     while octets := await stream.receive():
         received += octets
         if len(received) > most:
             raise ScanError(f"the answer is longer than {most} octets")
+        if whole(received):
+            break
     return bytes(received)

@@ -59,7 +59,10 @@ class Store(Protocol):
         """The value, or None."""
 
     async def put(self, key: str, value: bytes, ttl: float, *, soon: bool = False) -> None:
-        """Keep the value, in place of another one. soon -- it costs less, and a crash within a second may forget it."""
+        """Keep the value, in place of another one. soon -- it costs less, and a crash within a second may forget it.
+
+        StoreError; with `soon` from the first write that failed until one has succeeded.
+        """
 
     async def put_new(self, key: str, value: bytes, ttl: float) -> bytes | None:
         """Keep the value and return None, unless there is one: that is returned and stays as it is, its end too."""

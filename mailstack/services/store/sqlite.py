@@ -92,6 +92,7 @@ class SQLite:
         self._reader: sqlite3.Connection | None = None
         self._soon: dict[str, tuple[bytes, float]] = {}  # what is to be written: value and end, by key
         self._going: dict[str, tuple[bytes, float]] = {}  # what is being written
+        self._problem = ""  # why the last write of them failed
         self._owed: list[str] = []  # places that were left, and are not given back yet
 
     @asynccontextmanager
@@ -141,12 +142,14 @@ class SQLite:
             await self._do(self._keep, key, value, ttl)
         elif not self._read_only:
             self._must_be_open()
+            if self._problem:
+                raise StoreError(self._problem)
             self._soon[key] = value, self._clock() + ttl
             if len(self._soon) >= _MOST_SOON:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Write what was put `soon`. What cannot be written now is tried again, as long as there is not too much."""
+        """Write what was put `soon`. What cannot be written now is tried again; until then nothing more is taken."""
         if not self._soon and not self._going:
             return
         with CancelScope(shield=True):
@@ -154,10 +157,12 @@ class SQLite:
                 self._soon, self._going = {}, self._soon
                 try:
                     await self._do(self._keep_all, self._going)
+                    self._problem = ""
                 except StoreError as error:
-                    log.warning("store", path=self.path, problem=str(error))
-                    if len(self._soon) < _MOST_SOON:
-                        self._soon = {**self._going, **self._soon}
+                    if str(error) != self._problem:
+                        log.warning("store", path=self.path, problem=str(error))
+                    self._problem = str(error)
+                    self._soon = {**self._going, **self._soon}
                 finally:
                     self._going = {}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mailstack import ConfigError, Limits, Reply, Stack, When, hookimpl, predicate
+from mailstack import ConfigError, Limits, Reply, Stack, When, hookimpl, lookup, predicate
 from mailstack.middleware import tls
 from mailstack.middleware.auth import Auth, cram_md5
 from mailstack.session.session import Session
@@ -360,7 +360,8 @@ class Submitter:
 )
 async def test_who_sent_it_first_is_believed_of_oneself(user: str, given: str | None, seen: str | None) -> None:
     submitter = Submitter()
-    stack = Stack(open_auth(trusted="gateway"), Users({user: "right"}), submitter, Vouch())
+    trusted = lookup.Inline("gateway", "relay")
+    stack = Stack(open_auth(trusted=trusted), Users({user: "right"}), submitter, Vouch())
     async with Dialog(stack) as smtp:
         await begin(smtp)
         if user:

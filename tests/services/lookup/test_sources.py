@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +128,16 @@ def test_mistakes_are_told(given: Callable[[], object], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as raised:
         given()
     assert raised.value.remedy
+
+
+async def test_a_query_that_sqlite_does_not_take_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "users.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE users (name TEXT)")
+    with pytest.raises(ConfigError, match="no such column: nope") as raised:
+        async with lookup.SQLite(path, "SELECT nope FROM users WHERE name = :key").opened():
+            pass
+    assert "look at the query" in raised.value.remedy
 
 
 # Expressions and networks.
