@@ -185,6 +185,7 @@ class Connection:
                 helo=session.helo,
                 commands=session.command_count,
                 errors=session.error_count,
+                refused=self.dialog.refusals,
                 messages=self.messages,
                 tls=session.encryption and str(session.encryption),
                 seconds=round(time.monotonic() - session.started, 3),

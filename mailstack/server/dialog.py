@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
+_TOLD = 100  # refusals of one session that have a line in the log; that of the connection says how many there were
 _BECAUSE = 1000  # characters of what an entry noted, in the log line of its refusal
 
 
 class Dialog:
     """The commands of one connection."""
 
-    __slots__ = ("_connected", "_dropped", "_restarted", "answering", "connection", "queued", "reception")
+    __slots__ = ("_connected", "_dropped", "_restarted", "answering", "connection", "queued", "reception", "refusals")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -46,6 +47,7 @@ class Dialog:
         self._restarted = False
         self.answering = False  # whether `command` is asked
         self.queued: list[tuple[Message, Reply]] | None = None
+        self.refusals = 0
 
     async def greet(self) -> None:
         """The banner, or a refusal in its place."""
@@ -241,7 +243,7 @@ class Dialog:
         fault = event.error
         if isinstance(fault, ParameterFault):
             judge(self.connection.session, fault.who, fault.phase, fault.error, "defer", 0.0)
-        self._say("syntax", event.reply)
+        self._say("syntax", event.reply, event)
 
     # Bodies.
 
@@ -329,14 +331,14 @@ class Dialog:
         session.command_count += 1
         connection.protocol.answer(command, reply)
         if reply.code >= 400 or connection.house.hears_replied:
-            self._told(phase, reply)
+            self._told(phase, reply, command)
         else:
             session.answered_by = "core"
             session.journal.changes.clear()
 
-    def _say(self, phase: str, reply: Reply) -> None:
+    def _say(self, phase: str, reply: Reply, to: Refused | None = None) -> None:
         self.connection.protocol.say(reply)
-        self._told(phase, reply)
+        self._told(phase, reply, to)
 
     def _say_each(self, phase: str, replies: Sequence[Reply], whole: Reply) -> None:
         """LMTP: one reply for each recipient. To all but the client it is one answer, to one message."""
@@ -344,13 +346,13 @@ class Dialog:
             self.connection.protocol.say(reply)
         self._told(phase, whole)
 
-    def _told(self, phase: str, reply: Reply) -> None:
+    def _told(self, phase: str, reply: Reply, to: AnyCommand | Refused | None = None) -> None:
         """A reply is on its way: count it, log a refusal, tell who listens; the changes of this command stand."""
         session, house = self.connection.session, self.connection.house
         by, session.answered_by = session.answered_by, "core"
         session.journal.changes.clear()
         if reply.code >= 400:
-            self._log_refusal(phase, by, reply)
+            self._log_refusal(phase, by, reply, to)
             if reply.permanent and not reply.close:
                 self._count_error()
         if house.hears_replied:
@@ -362,11 +364,13 @@ class Dialog:
         if session.error_count >= self.connection.patience.errors:
             self.connection.close_after(answers.TOO_MANY_ERRORS)
 
-    def _log_refusal(self, phase: str, by: str, reply: Reply) -> None:
-        if not log.enabled("info"):
+    def _log_refusal(self, phase: str, by: str, reply: Reply, to: AnyCommand | Refused | None) -> None:
+        self.refusals += 1
+        if self.refusals > _TOLD or not log.enabled("info"):
             return
         session = self.connection.session
         transaction = session.transaction
+        sender = transaction.sender if transaction else to.sender if isinstance(to, Mail) else None
         about = transaction.id if transaction else self._dropped  # a refusal of MAIL has dropped it
         log.info(
             "refused",
@@ -375,8 +379,10 @@ class Dialog:
             client=str(session.client),
             phase=phase,
             by=by,
+            verb=to.verb if phase in ("syntax", "command") and to is not None else None,
             reply=str(reply),
-            sender=str(transaction.sender) if transaction else None,
+            sender=None if sender is None else str(sender),
+            recipient=str(to.recipient) if isinstance(to, Rcpt) else None,
             because="; ".join(session.evidence.notes(by, about))[:_BECAUSE] or None,
         )
 

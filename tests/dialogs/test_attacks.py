@@ -4,6 +4,7 @@ Each test is an attack that worked on some mail server once. The numbers of the 
 """
 
 import logging
+import re
 import string
 
 import pytest
@@ -398,6 +399,43 @@ async def test_a_strange_name_of_the_client_cannot_change_the_received_field(nam
             string.ascii_letters + string.digits + ".-_:[]?"
         )
         assert second.startswith(b"\tby mx.test with ESMTP id ")
+
+
+async def test_a_client_cannot_fill_the_log_with_its_refusals(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mailstack")
+    async with Dialog(Vouch(), limits=Limits(recipients=100)) as smtp:
+        await smtp.say("EHLO me")
+        await smtp.say("MAIL FROM:<a@example.org>")
+        await smtp.send(b"".join(b"RCPT TO:<%d@example.org>\r\n" % number for number in range(5000)))
+        codes = [(await smtp.reply()).code for _ in range(5000)]
+        assert codes == [250] * 100 + [452] * 4900
+        await smtp.say("QUIT")
+        await smtp.finished()
+    lines = [record.getMessage() for record in caplog.records]
+    refused = [line for line in lines if line.startswith("refused ")]
+    assert len(refused) == 100
+    assert "sender=a@example.org recipient=100@example.org" in refused[0]
+    assert "refused=4900" in lines[-1]
+
+
+async def test_a_refusal_is_logged_with_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mailstack")
+    async with Dialog() as smtp:
+        for line in ("MAIL FROM:<a@example.org>", "EHLO me", "MAIL FROM:<no>", "WHAT?", "TURN x"):
+            await smtp.say(line)
+        await smtp.say("MAIL FROM:<a@example.org> SIZE=99999999999")
+        await smtp.say("MAIL FROM:<a@example.org>")
+        await smtp.say("RCPT TO:<b@example.net>")
+    lines = [line for record in caplog.records if (line := record.getMessage()).startswith("refused ")]
+    seen = [" ".join(re.findall(r"(?:phase|verb|sender|recipient)=(?!null)\S+", line)) for line in lines]
+    assert seen == [
+        "phase=syntax verb=MAIL",
+        "phase=syntax verb=MAIL",
+        "phase=syntax verb=WHAT",
+        "phase=command verb=TURN",
+        "phase=mail sender=a@example.org",
+        "phase=rcpt sender=a@example.org recipient=b@example.net",
+    ]
 
 
 async def test_the_log_keeps_to_one_printable_line_whatever_the_client_says(caplog: pytest.LogCaptureFixture) -> None:
