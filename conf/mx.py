@@ -2,7 +2,7 @@
 
     mailstack check conf/mx.py
     mailstack serve conf/mx.py
-    mailstack simulate conf/mx.py --client 198.51.100.7 --from ann@example.com --to you@example.org
+    mailstack simulate conf/mx.py --client 203.0.113.9 --from ann@example.com --to you@example.org
 
 The names in capitals are what has to be changed. HOSTNAME must lead to this machine in the DNS, and the MX records of
 DOMAINS to HOSTNAME. Port 25 needs root at the start, and then `Server(user=…)`; "127.0.0.1:2525" tries things out.

@@ -36,19 +36,25 @@ def remedy_for_call(error: TypeError) -> str | None:
     if match is None:
         return None
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
-    factory = _factory_in(frame.f_globals.values(), match[1])
-    if factory is None:
+    told = re.findall(r"'(\w+)'", str(error))
+    for factory in _factories_in(frame.f_globals.values(), match[1]):
+        options = inspect.signature(factory).parameters
+        if match[2] or all(each in options for each in told):  # several classes may have the name
+            break
+    else:
         return None
-    options = inspect.signature(factory).parameters
     return did_you_mean(match[2] or "", options) or f"write {match[1]}({', '.join(options)})"
 
 
-def _factory_in(values: Iterable[object], name: str) -> type | None:
+def _factories_in(values: Iterable[object], name: str) -> list[type]:
+    """Classes of that name, those first that a module says are its own."""
+    found: list[type] = []
     for value in values:
-        found = getattr(value, name, None) if isinstance(value, ModuleType) else value
-        if isinstance(found, type) and found.__name__ == name:
-            return found
-    return None
+        owner = value if isinstance(value, ModuleType) else None
+        each = value if owner is None else getattr(owner, name, None)
+        if isinstance(each, type) and each.__name__ == name and each not in found:
+            found.insert(0 if owner is None or name in names_of(owner) else len(found), each)
+    return found
 
 
 # Imports.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, product
 from types import MappingProxyType
@@ -21,8 +21,9 @@ import anyio
 from anyio import to_thread
 
 from .. import log
-from ..contract.chain import Greeting, Step
+from ..contract.chain import Branch, Greeting, Node, Step
 from ..contract.hookspec import LiveOn, hookimpl
+from ..contract.load import HOOKS
 from ..option import ConfigError, socket_address
 from ..server.answers import ENDS
 from ..server.privileges import account
@@ -59,7 +60,8 @@ def audit(server: Server) -> Audit:
     """Ask all questions; runs event loops of its own. ConfigError as the server's `check`."""
     pipeline = server.check()
     relays = [f"{OPEN_RELAY} at {label}" for label in _open_listeners(server)]
-    found = [*pipeline.warnings, *_gaps(pipeline), *_nobody(server), *_faulty_logins(server), *relays]
+    found = [*pipeline.warnings, *_gaps(pipeline), *_nowhere(server, pipeline), *_nobody(server)]
+    found += [*_faulty_logins(server), *relays]
     return Audit(found, bool(relays))
 
 
@@ -77,6 +79,26 @@ class ToldAtStart:
         for warning in found.warnings:
             log.warning("configuration", warning=warning)
         await call_next()
+
+
+def _nowhere(server: Server, pipeline: Pipeline) -> list[str]:
+    """Listeners that are not there, and those that are there twice."""
+    found = [] if server.listeners else ["the server listens nowhere"]
+    addresses = [listener.address for listener in server.listeners]
+    found += [f"two listeners are at {each}" for each in dict.fromkeys(addresses) if addresses.count(each) > 1]
+    labels = {listener.label for listener in server.listeners}
+    conditions = chain.from_iterable(_conditions(pipeline.nodes(hook)) for hook in HOOKS)
+    for branch in {branch.origin: branch for branch in conditions}.values():
+        if missing := branch.predicate.listeners - labels:
+            found.append(f"{branch.origin}: no listener is called {' or '.join(sorted(missing))}")
+    return found
+
+
+def _conditions(nodes: Sequence[Node]) -> Iterator[Branch]:
+    for node in nodes:
+        if isinstance(node, Branch):
+            yield node
+            yield from _conditions(node.nodes)
 
 
 def _nobody(server: Server) -> list[str]:

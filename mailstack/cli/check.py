@@ -86,6 +86,8 @@ def _print_json(report: dict[str, Any]) -> None:
 
 # For eyes.
 
+_WIDE = 1000  # columns: a line that is cut off tells a wrong number
+
 
 def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
@@ -94,7 +96,7 @@ def _print(report: dict[str, Any]) -> None:
 
     from .audit import OPEN_RELAY
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=_WIDE)
     console.print(f"[bold]{report['hostname']}[/] on {', '.join(report['listeners'])}", soft_wrap=True)
     for group in ("lives", "phases", "notices"):
         for hook, nodes in report[group].items():

@@ -38,7 +38,9 @@ class Commands(click.Group):
         own = [(name, command.get_short_help_str(80)) for name, command in sorted(self.commands.items())]
         brought = entry_points(GROUP)
         others = [
-            (name, f"Of {points[0].module}.") for name, points in sorted(brought.items()) if name not in self.commands
+            (name, f"For the plugin {name}: see `mailstack {name} --help`.")
+            for name in sorted(brought)
+            if name not in self.commands
         ]
         for title, rows in (("Commands", own), ("Commands of plugins", others)):
             if rows:

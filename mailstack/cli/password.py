@@ -31,7 +31,7 @@ def password(user: str, schemes: tuple[str, ...]) -> None:
     the lines into a copy of the file, and move that to its place:
 
     \b
-    mailstack password ann@example.org >>users.new && mv users.new users
+    cp -p users users.new && mailstack password ann@example.org >>users.new && mv users.new users
     """
     from ..option import ConfigError
     from ..services import passwords

@@ -82,7 +82,7 @@ def send(file: str | None, **options: Any) -> None:
     2  a mistake in the command
     3  could not connect, or not with TLS as it is wanted, or there is no way to log in, or the connection broke off:
        whether the message arrived is told
-    4  refused for now, for every recipient
+    4  refused for now: at least one refusal is temporary, and nobody was accepted
     5  refused for good
     6  accepted for some recipients only
     """

@@ -35,17 +35,27 @@ class Predicate:
     """A question about a session. known -- the first phase in which it can be answered.
 
     only -- the one phase in which it can be asked, or None. named -- whether it may look at the client's name, which is
-        then waited for at EHLO if an entry below it listens before RCPT.
+        then waited for at EHLO if an entry below it listens before RCPT. listeners -- those that it speaks of.
     """
 
-    __slots__ = ("_ask", "known", "named", "only", "words")
+    __slots__ = ("_ask", "known", "listeners", "named", "only", "words")
 
-    def __init__(self, ask: Ask, words: str, known: str, only: str | None = None, *, named: bool = False) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        words: str,
+        known: str,
+        only: str | None = None,
+        *,
+        named: bool = False,
+        listeners: frozenset[str] = frozenset(),
+    ) -> None:
         self._ask = ask
         self.words = words
         self.known = known
         self.only = only
         self.named = named
+        self.listeners = listeners
 
     def __call__(self, session: Session, subject: Any = None) -> bool:
         return self._ask(session, subject)
@@ -59,7 +69,14 @@ class Predicate:
         return _both(self, right, lambda s, x: self(s, x) or right(s, x), f"({self} | {right})")
 
     def __invert__(self) -> Predicate:
-        return Predicate(lambda s, x: not self(s, x), f"~{self}", self.known, self.only, named=self.named)
+        return Predicate(
+            lambda s, x: not self(s, x),
+            f"~{self}",
+            self.known,
+            self.only,
+            named=self.named,
+            listeners=self.listeners,
+        )
 
     def __bool__(self) -> bool:
         raise ConfigError(
@@ -135,7 +152,8 @@ def _latched(function: Callable[..., bool]) -> Predicate:
 
 def listener(*names: str) -> Predicate:
     """The connection came in by a listener of one of these names."""
-    return Predicate(lambda session, _: session.listener in names, f"listener({', '.join(names)})", "session")
+    words = f"listener({', '.join(names)})"
+    return Predicate(lambda session, _: session.listener in names, words, "session", listeners=frozenset(names))
 
 
 def score_at_least(points: float) -> Predicate:

@@ -82,7 +82,8 @@ def account(user: str, group: str | None = None) -> Account:
 
 def must_not_be_root(as_root: bool) -> None:
     """ConfigError when plugins would run with root's rights and nobody has said that they may."""
-    if os.geteuid() == 0 and not as_root and not os.environ.get(ANYWAY):
+    anyway = os.environ.get(ANYWAY, "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
+    if os.geteuid() == 0 and not as_root and not anyway:
         remedy = 'give Server(user="mail"), or say `mailstack serve --as-root`'
         raise ConfigError("this server would run as root", remedy=remedy)
 

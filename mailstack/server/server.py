@@ -13,11 +13,11 @@ import copy
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import CancelScope, create_task_group, move_on_after, open_signal_receiver
@@ -27,7 +27,7 @@ from .. import log
 from ..contract.compose import Stack
 from ..contract.origin import caller
 from ..contract.pipeline import Pipeline, build, wrapped
-from ..option import ConfigError, choice, domain
+from ..option import ConfigError, boolean, choice, domain
 from ..services import transport
 from ..services.transport import BrokenStream, RawStream
 from ..session.session import IPNetwork, Session
@@ -77,10 +77,10 @@ class Server:
         greeting: str = "ESMTP mailstack",
         received: Received | None = None,
         limits: Limits | None = None,
-        spool: str | None = None,
+        spool: str | os.PathLike[str] | None = None,
         user: str | None = None,
         group: str | None = None,
-        pid_file: str | None = None,
+        pid_file: str | os.PathLike[str] | None = None,
         normalise: bool = False,
         resolver: Resolver | None = None,
         reverse_dns: str = "verify",
@@ -89,9 +89,7 @@ class Server:
             raise ConfigError(f"{type(stack).__name__} is not a stack", remedy="write Server(Stack(…), …)")
         if isinstance(listeners, Listener):
             raise ConfigError("listeners is one Listener", remedy="write listeners=[Listener(…)]")
-        for each in listeners:
-            if not isinstance(each, Listener):
-                raise ConfigError(f"{each!r} is not a listener", remedy=f"write Listener({each!r})")
+        _must_be_listeners(listeners)
         self.origin = caller()
         self.stack = stack
         self.listeners = list(listeners)
@@ -99,14 +97,14 @@ class Server:
         self.greeting = _one_line(greeting)
         _must_be_callable(received)
         self.received = received
-        self.limits = limits or Limits()
-        self.spool = spool
+        self.limits = Limits() if limits is None else _of(Limits, limits, "limits", "Limits(…)")
+        self.spool = _path(spool, "spool")
         if group is not None and user is None:
             raise ConfigError("Server: a group without a user", remedy='write user="mail" too')
-        self.user = user
-        self.group = group
-        self.pid_file = pid_file
-        self.normalise = normalise
+        self.user = None if user is None else _of(str, user, "user", '"mail"')
+        self.group = None if group is None else _of(str, group, "group", '"mail"')
+        self.pid_file = _path(pid_file, "pid_file")
+        self.normalise = boolean(normalise, name="Server(normalise)")
         if resolver is not None and not hasattr(resolver, "of"):
             raise ConfigError(f"{resolver!r} is not a resolver", remedy='write resolver=Resolver("127.0.0.1")')
         self._resolver = resolver
@@ -383,6 +381,27 @@ async def _turn_away(stream: RawStream) -> None:
     except BrokenStream:
         pass  # it did not wait to hear so
     await stream.close()
+
+
+T = TypeVar("T")
+
+
+def _of(kind: type[T], value: object, name: str, example: str) -> T:
+    if isinstance(value, kind):
+        return value
+    raise ConfigError(f"Server({name}): {value!r} is no {kind.__name__}", remedy=f"write {name}={example}")
+
+
+def _path(value: object, name: str) -> str | None:
+    if value is None or isinstance(value, (str, os.PathLike)):
+        return None if value is None else os.fspath(value)
+    raise ConfigError(f"Server({name}): {value!r} is no path", remedy=f'write {name}="/var/lib/mailstack/{name}"')
+
+
+def _must_be_listeners(given: object) -> None:
+    for each in list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]:
+        if not isinstance(each, Listener):
+            raise ConfigError(f"{each!r} is not a listener", remedy=f"write listeners=[Listener({each!r})]")
 
 
 def _must_be_callable(received: object) -> None:

@@ -68,7 +68,7 @@ from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
-from mailstack.services.store import Memory, Store
+from mailstack.services.store import Store, chosen
 from mailstack.session.credentials import Credentials
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
@@ -155,7 +155,7 @@ class Auth:
             raise ConfigError(
                 f"Auth: {max(first, most):g} s is too long a delay", remedy=f"write at most {LONGEST:g} seconds"
             )
-        self.store = store or Memory()
+        self.store = chosen(store, name="Auth(store)")
         self._pace = Pace(self.store, first, most, option.duration(forget, name="Auth(forget)", minimum=1.0))
 
     @hookimpl

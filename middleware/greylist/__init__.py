@@ -46,7 +46,7 @@ from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
-from mailstack.services.store import Store, StoreError, key, usual
+from mailstack.services.store import Store, StoreError, chosen, key
 from mailstack.services.unavailable import Unavailable
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
@@ -109,7 +109,7 @@ class Greylist:
         self._tell = option.boolean(tell, name="Greylist(tell)")
         self._passes = option.choice(on_fault, "defer", "pass", name="Greylist(on_fault)") == "pass"
         self._clock = clock
-        self.store: Store = store or usual("greylist.db")
+        self.store = chosen(store, name="Greylist(store)", file="greylist.db")
         self._late_seconds: Key[float] = Key("greylist.late")
 
     @hookimpl

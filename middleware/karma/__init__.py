@@ -45,7 +45,7 @@ from mailstack.contract import predicate
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.contract.predicate import Predicate
 from mailstack.option import ConfigError
-from mailstack.services.store import Store, StoreError, key, usual
+from mailstack.services.store import Store, StoreError, chosen, key
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.wire.reply import Reply
@@ -127,7 +127,7 @@ class Karma:
             raise ConfigError(f"Karma(tarpit): {tarpit!r} is too long", remedy=f"write at most {_LONGEST:g} seconds")
         self._drop = None if drop is None else option.number(drop, name="Karma(drop)", maximum=0.0)
         self._keep = option.duration(keep, name="Karma(keep)", minimum=1.0)
-        self.store: Store = store or usual("karma.db")
+        self.store = chosen(store, name="Karma(store)", file="karma.db")
         self._clock = clock
         self._tally: Key[_Tally] = Key("karma")
         self._places: dict[str, str] = {}  # that sessions hold, by their ids: a restart (XCLIENT) takes the stash

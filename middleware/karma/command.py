@@ -53,6 +53,8 @@ def show(entries: Any, source: str, ip: str) -> None:
 @click.pass_obj
 def set_(entries: Any, source: str, ip: str, nice: int | None, naughty: int | None, release: bool) -> None:
     """Change the history of IP."""
+    if nice is None and naughty is None and not release:
+        raise click.UsageError("say what is to be changed: --nice, --naughty or --release")
 
     async def work(entry: Karma) -> None:
         history = await entry.show(ip)

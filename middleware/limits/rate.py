@@ -8,8 +8,8 @@ from typing import Literal
 
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
-from mailstack.services.store import Memory, Store, key
 from mailstack.services.store import Rate as Allowance
+from mailstack.services.store import Store, chosen, key
 from mailstack.session.session import Session
 from mailstack.wire.reply import Reply
 
@@ -66,7 +66,7 @@ class Rate:
         self._who = _asked(by, whom.lengths(prefix, name="Rate(prefix)"))
         self._by = by
         self._label = name
-        self.store = store or Memory()
+        self.store = chosen(store, name="Rate(store)")
         self._open = 0
 
     @hookimpl

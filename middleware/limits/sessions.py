@@ -9,7 +9,7 @@ from anyio import CancelScope
 from mailstack import log, option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
-from mailstack.services.store import Memory, Store, StoreError, key
+from mailstack.services.store import Store, StoreError, chosen, key
 from mailstack.session.session import Session
 from mailstack.wire.reply import Reply
 
@@ -62,7 +62,7 @@ class Sessions:
             raise ConfigError("Sessions() limits nothing", remedy="write Sessions(per_ip=10) or total=, per_prefix=")
         self._prefix = whom.lengths(prefix, name="Sessions(prefix)")
         self._label = name
-        self.store = store or Memory()
+        self.store = chosen(store, name="Sessions(store)")
         self._places: dict[str, _Place] = {}
 
     @property

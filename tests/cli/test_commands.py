@@ -241,6 +241,26 @@ async def test_a_server_tells_at_its_start_what_check_would(caplog: pytest.LogCa
     assert "OPEN RELAY: mail for anybody is accepted at outside" in told[1]
 
 
+def test_listeners_that_are_not_there_or_twice_are_warned_of(configuration: Path) -> None:
+    configuration.write_text(
+        HEAD + "at = [Listener('127.0.0.1:2525', name='edge'), Listener('127.0.0.1:2525')]\n"
+        "deep = Unless(~predicate.listener('inner', 'edge'), recipients.Domains('example.org'))\n"
+        "server = Server(Stack(When(predicate.secure, deep), discard.Discard()), at)\n"
+    )
+    told = run("check", "mx.py").stdout
+    assert "warning: two listeners are at 127.0.0.1:2525\n" in told
+    assert "warning: mx.py:6: no listener is called inner\n" in told
+    assert told.count("no listener is called") == 1
+    configuration.write_text(HEAD + "server = Server(Stack(discard.Discard()), [])\n")
+    assert "warning: the server listens nowhere\n" in run("check", "mx.py").stdout
+
+
+def test_no_line_of_a_report_is_cut_off(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    configuration.write_text(HEAD + "server = Server(Stack(recipients.Domains('example.org'), discard.Discard()))\n")
+    assert "└── recipients  check  mx.py:4\n" in run("check", "mx.py").stdout
+
+
 def test_a_user_who_is_not_there_is_warned_of(configuration: Path) -> None:
     configuration.write_text(HEAD + 'server = Server(Stack(discard.Discard()), user="gargantua")\n')
     assert "there is no user 'gargantua': useradd" in run("check", "mx.py").stdout

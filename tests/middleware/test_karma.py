@@ -236,3 +236,4 @@ def test_history_is_shown_and_set(tmp_path: Path) -> None:
     assert run("set", "192.0.2.1", "--naughty", "1", "--release") == "192.0.2.1: 0 sessions, 3 nice, 1 naughty\n"
     assert run("show", "192.0.2.1") == "192.0.2.1: 0 sessions, 3 nice, 1 naughty\n"
     assert CliRunner().invoke(main, ["karma", "show", "nobody", "-c", str(source)]).exit_code == 2
+    assert CliRunner().invoke(main, ["karma", "set", "192.0.2.1", "-c", str(source)]).exit_code == 2

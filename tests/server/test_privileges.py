@@ -169,6 +169,12 @@ def test_root_needs_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(ConfigError, match="would run as root"):
         Server(Stack(Discard()), [Listener("127.0.0.1:0")]).run()
+    for word in ("0", "false", "no", "perhaps"):
+        monkeypatch.setenv(privileges.ANYWAY, word)
+        with pytest.raises(ConfigError, match="would run as root"):
+            privileges.must_not_be_root(as_root=False)
+    monkeypatch.setenv(privileges.ANYWAY, "True")
+    privileges.must_not_be_root(as_root=False)
     privileges.must_not_be_root(as_root=True)
 
 

@@ -4,7 +4,7 @@
 
     class Greylist:
         def __init__(self, *, store: store.Store | None = None) -> None:
-            self.store = store or Memory()
+            self.store = chosen(store, name="Greylist(store)")
 
         @hookimpl
         async def lifespan(self, server, call_next):
@@ -44,9 +44,9 @@ from .memory import Memory
 from .rate import Rate
 from .redis import Redis
 from .sqlite import SQLite
-from .usual import usual
+from .usual import chosen, usual
 
-__all__ = ["KEY", "VALUE", "Memory", "Rate", "Redis", "SQLite", "Store", "StoreError", "key", "usual"]
+__all__ = ["KEY", "VALUE", "Memory", "Rate", "Redis", "SQLite", "Store", "StoreError", "chosen", "key", "usual"]
 
 
 class Store(Protocol):

@@ -1,0 +1,5 @@
+# expect: 5: '127.0.0.1:2525' is not a listener -> write listeners=[Listener('127.0.0.1:2525')]
+from mailstack import Server, Stack
+from mailstack.handlers import discard
+
+server = Server(Stack(discard.Discard()), listeners="127.0.0.1:2525")

@@ -1,0 +1,5 @@
+# expect: 5: Greylist(store): '/var/lib/grey.db' is no store -> write SQLite(
+from mailstack import Server, Stack
+from mailstack.middleware import greylist
+
+server = Server(Stack(greylist.Greylist(store="/var/lib/grey.db")))
