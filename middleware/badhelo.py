@@ -11,6 +11,8 @@ Whether a name can be true at all is the business of `helo`.
 
 from __future__ import annotations
 
+from functools import partial
+
 from mailstack import option
 from mailstack.contract.bind import hold_open
 from mailstack.contract.hookspec import hookimpl
@@ -43,7 +45,7 @@ class BadHelo:
         if must_be_heard(recipient.given):
             return None
         name = session.helo or ""
-        reason = await self._names.find(name.rstrip("."))
+        reason = await self._names.find(name.rstrip("."), partial(session.note, "badhelo", "rcpt"))
         if reason is None:
             return None
         session.note("badhelo", "rcpt", f"{name} is listed" + (f": {reason}" if reason else ""))

@@ -10,6 +10,8 @@ word for word what is said of a user who does not, so that nobody learns that he
 
 from __future__ import annotations
 
+from functools import partial
+
 from mailstack.contract.bind import hold_open
 from mailstack.contract.hookspec import hookimpl
 from mailstack.option import ConfigError
@@ -38,7 +40,7 @@ class BadPair:
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
         assert session.transaction is not None
         sender = session.transaction.sender.address
-        closed = await self._senders.find(sender)
+        closed = await self._senders.find(sender, partial(session.note, "badpair", "rcpt"))
         if closed is None or closed.find_now(recipient.address) is None:
             return None
         session.note("badpair", "rcpt", f"<{sender}> does not reach <{recipient}>")

@@ -13,6 +13,8 @@ client with `reveal=True`. Bare <postmaster> cannot be refused so. A lookup that
 
 from __future__ import annotations
 
+from functools import partial
+
 from mailstack import option
 from mailstack.contract.bind import hold_open
 from mailstack.contract.hookspec import hookimpl
@@ -41,7 +43,7 @@ class BadRecipient:
 
     @hookimpl
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
-        reason = await self._recipients.find(recipient.address)
+        reason = await self._recipients.find(recipient.address, partial(session.note, "badrecipient", "rcpt"))
         if reason is None:
             return None
         session.note("badrecipient", "rcpt", f"<{recipient}> is listed" + (f": {reason}" if reason else ""))

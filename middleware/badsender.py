@@ -16,6 +16,8 @@ and postmaster reachable. A lookup that cannot say is 451.
 
 from __future__ import annotations
 
+from functools import partial
+
 from mailstack import option
 from mailstack.contract.bind import hold_open
 from mailstack.contract.hookspec import hookimpl
@@ -50,7 +52,7 @@ class BadSender:
 
     @hookimpl
     async def mail(self, session: Session, sender: Sender) -> Reply | None:
-        reason = await self._senders.find(sender.address)
+        reason = await self._senders.find(sender.address, partial(session.note, "badsender", "mail"))
         if reason is None:
             return None
         session.note("badsender", "mail", f"<{sender.address}> is listed" + (f": {reason}" if reason else ""))

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from mailstack import log
@@ -87,7 +88,11 @@ class _Lists:
 
     async def verdict(self, session: Session) -> _Rule:
         ip = session.client.ip
-        return _ALLOWED if ip is None else await self.networks.find(ip) or self._default
+        return (
+            _ALLOWED
+            if ip is None
+            else await self.networks.find(ip, partial(session.note, "hosts", "connect")) or self._default
+        )
 
     def _rule(self, value: str) -> _Rule:
         """A verdict, and the text to answer with."""

@@ -25,6 +25,7 @@ looking for an open one, or is misconfigured; neither is worth many answers. Pla
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, cast
 
@@ -105,7 +106,10 @@ class Relay:
         if self._authenticated and session.user is not None:
             return True
         ip = session.client.ip
-        return ip is not None and await self._networks.find(ip) is not None and await self._holes.find(ip) is None
+        if ip is None:
+            return False
+        told = partial(session.note, "relay", "rcpt")
+        return await self._networks.find(ip, told) is not None and await self._holes.find(ip, told) is None
 
 
 async def _rcpt(self: Relay, session: Session, recipient: Recipient) -> Reply | None:

@@ -383,7 +383,7 @@ class Dialog:
             reply=str(reply),
             sender=None if sender is None else str(sender),
             recipient=str(to.recipient) if isinstance(to, Rcpt) else None,
-            because="; ".join(session.evidence.notes(by, about))[:_BECAUSE] or None,
+            because="; ".join(session.evidence.notes(by, about, session.command_count - 1))[:_BECAUSE] or None,
         )
 
 

@@ -23,7 +23,7 @@ class Finding(NamedTuple):
     reply -- what it answered, or None.
     seconds -- how long it (or the run of plain checks it stood in) took.
     detail -- free text for people; for a fault the exception's type and text. Never shown to the client.
-    transaction -- of what is noted in a transaction: its id.
+    transaction -- of what is noted in a transaction: its id. command -- which of the session's commands it was for.
     """
 
     who: str
@@ -33,6 +33,7 @@ class Finding(NamedTuple):
     seconds: float = 0.0
     detail: str = ""
     transaction: str = ""
+    command: int = 0
 
 
 class Evidence:
@@ -56,8 +57,15 @@ class Evidence:
     def __len__(self) -> int:
         return len(self._findings)
 
-    def notes(self, who: str, transaction: str) -> list[str]:
-        """What an entry noted of the session, and of one transaction: what it looked up, and what came back."""
+    def notes(self, who: str, transaction: str, command: int) -> list[str]:
+        """What an entry noted of the session, and of one transaction: what it looked up, and what came back.
+
+        command -- what was noted of other recipients than this command's stays out.
+        """
         name, wanted = who.partition("#")[0], ("", transaction)
         noted = (each for each in self._findings if each.outcome == "noted" and each.who == name)
-        return [each.detail for each in noted if each.transaction in wanted]
+        return [
+            each.detail
+            for each in noted
+            if each.transaction in wanted and (each.phase != "rcpt" or each.command == command)
+        ]

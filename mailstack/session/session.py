@@ -374,4 +374,6 @@ class Session:
         The log has it beside a refusal by the same entry.
         """
         transaction = self.transaction.id if self.transaction is not None else ""
-        self.evidence.add(Finding(who, phase, "noted", detail=detail, transaction=transaction))
+        self.evidence.add(
+            Finding(who, phase, "noted", detail=detail, transaction=transaction, command=self.command_count)
+        )

@@ -37,7 +37,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 from mailstack import log, option
@@ -152,16 +152,16 @@ class Greylist:
             log.warning("greylist passed over", session=session.id, who="greylist", reason=str(error))
             return 0.0
 
-    async def _wants(self, recipient: Recipient) -> bool:
+    async def _wants(self, session: Session, recipient: Recipient) -> bool:
         """Whether this recipient's mail is put off at all."""
-        address = recipient.address
-        if self._optin is not None and await self._optin.find(address) is None:
+        address, told = recipient.address, partial(session.note, "greylist", "rcpt")
+        if self._optin is not None and await self._optin.find(address, told) is None:
             return False
-        return self._optout is None or await self._optout.find(address) is None
+        return self._optout is None or await self._optout.find(address, told) is None
 
     async def _decide(self, session: Session, recipient: Recipient) -> float:
         assert session.transaction is not None
-        if (self._optin or self._optout) and not await self._wants(recipient):
+        if (self._optin or self._optout) and not await self._wants(session, recipient):
             return 0.0
         network = self._network(session.client.host, session.client.port is not None)
         now = self._clock()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 from anyio import to_thread
@@ -17,6 +19,7 @@ from mailstack.services import lookup
 from mailstack.services.lookup.addresses import AddressTable
 from mailstack.services.lookup.given import Given
 from mailstack.services.lookup.words import WordTable
+from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient
 from mailstack.wire.address import Address
 from mailstack.wire.reply import Reply
@@ -125,10 +128,11 @@ class Addresses:
         return cast("AddressTable[str]", self._known.table)
 
 
-async def _rcpt(self: Addresses, recipient: Recipient) -> Reply | None:
+async def _rcpt(self: Addresses, session: Session, recipient: Recipient) -> Reply | None:
     """Where a lookup waits."""
+    told = partial(session.note, "recipients", "rcpt")
     for form in self._terms.forms(recipient.address):
-        if self._is_role(form) or (self._is_no_route(form) and await self._known.find(form) is not None):
+        if self._is_role(form) or (self._is_no_route(form) and await self._known.find(form, told) is not None):
             self._terms.take(recipient, form)
             return None
     return self._refusal(recipient)
@@ -180,24 +184,30 @@ class Users:
         return _Names(names)
 
     @hookimpl
-    async def rcpt(self, recipient: Recipient) -> Reply | None:
-        address = recipient.address
-        if await self._domains.find(address.domain) is None:
+    async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
+        address, told = recipient.address, partial(session.note, "recipients", "rcpt")
+        if await self._domains.find(address.domain, told) is None:
             return None
         for form in self._terms.forms(address):
-            if place.is_role(form) or await self._exists(form):
+            if place.is_role(form) or await self._exists(form, told):
                 self._terms.take(recipient, form)
                 return None
         return self._terms.refuse(recipient)
 
-    async def _exists(self, address: Address) -> bool:
+    async def _exists(self, address: Address, told: Callable[[str], None]) -> bool:
         if self._names is not None:
-            return await self._names.find(address) is not None
-        answer = self._function(address)
+            return await self._names.find(address, told) is not None
+        began, answer = time.monotonic(), self._function(address)
         found = await answer if inspect.isawaitable(answer) else answer
+        words = "found" if found else "not found"
+        told(f"{address}: {words} ({_name(self._function)}, {time.monotonic() - began:.3f} s)")
         if not isinstance(found, bool):
             raise TypeError(f"Users(known) returned {found!r} instead of True or False")
         return found
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__name__", type(function).__name__)
 
 
 class _Names:

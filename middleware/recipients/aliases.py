@@ -13,6 +13,7 @@ from mailstack.contract.hookspec import CallNext, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.domains import domain
+from mailstack.session.session import Session
 from mailstack.session.transaction import EXPANSION, Recipient
 from mailstack.wire.address import Address
 from mailstack.wire.reply import Reply
@@ -67,9 +68,9 @@ class Aliases:
         return (address.local if self._case else address.local.lower()), address.domain
 
     @hookimpl
-    async def rcpt(self, recipient: Recipient, call_next: CallNext) -> Reply:
+    async def rcpt(self, session: Session, recipient: Recipient, call_next: CallNext) -> Reply:
         address = recipient.address
-        found = await self._known.find(address)
+        found = await self._known.find(address, partial(session.note, "recipients", "rcpt"))
         if found is None:
             return await call_next()
         targets = [*dict.fromkeys(target.of(address) for target in found)]

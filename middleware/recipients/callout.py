@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -121,7 +122,9 @@ class Callout:
     @hookimpl
     async def rcpt(self, session: Session, recipient: Recipient) -> Reply | None:
         address = recipient.address
-        if place.is_routed(address) or await self._domains.find(address.domain) is None:
+        if place.is_routed(address):
+            return None
+        if await self._domains.find(address.domain, partial(session.note, "recipients", "rcpt")) is None:
             return None
         reply = None if place.is_role(address) else await self._verdict(session, address)
         if reply is None:
@@ -136,6 +139,7 @@ class Callout:
         while True:
             known = self._known.get(key, monotonic())
             if known is not None:
+                self._tell(session, address, "remembered")
                 return known.refusal
             question = self._asking.get(key)
             if question is None:
@@ -159,6 +163,7 @@ class Callout:
 
     async def _ask(self, session: Session, address: Address) -> _Answer:
         if monotonic() < self._rests_until:
+            self._tell(session, address, "it did not answer a moment ago")
             return _Answer(_LATER)
         began = monotonic()
         try:
@@ -168,8 +173,10 @@ class Callout:
             return _Answer(error.reply)
         except (OSError, Refused, NotSecure, NotAuthenticated) as error:
             self._rests_until = monotonic() + REST
+            self._tell(session, address, f"{error} ({monotonic() - began:.3f} s)")
             log.warning("callout failed", who="recipients", server=self._server, reason=str(error))
             return _Answer(_LATER)
+        self._tell(session, address, f"{reply} ({monotonic() - began:.3f} s)")
         if log.enabled("info"):
             log.info(
                 "callout",
@@ -181,6 +188,9 @@ class Callout:
                 seconds=round(monotonic() - began, 3),
             )
         return self._judged(reply)
+
+    def _tell(self, session: Session, address: Address, what: str) -> None:
+        session.note("recipients", "rcpt", f"{address} at {self._server}: {what}")
 
     def _judged(self, reply: Reply) -> _Answer:
         if reply.positive:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mailstack import option
 from mailstack.contract.bind import bind, hold_open
 from mailstack.contract.hookspec import hookimpl
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
+from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient
 
 from .place import is_routed
@@ -41,8 +44,10 @@ class Domains:
             recipient.accept()
 
 
-async def _rcpt(self: Domains, recipient: Recipient) -> None:
+async def _rcpt(self: Domains, session: Session, recipient: Recipient) -> None:
     """Where a lookup waits."""
     address = recipient.address
-    if (self._routed or not is_routed(address)) and await self._domains.find(address.domain) is not None:
+    if is_routed(address) and not self._routed:
+        return
+    if await self._domains.find(address.domain, partial(session.note, "recipients", "rcpt")) is not None:
         recipient.accept()

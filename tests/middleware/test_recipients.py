@@ -1,5 +1,7 @@
 """Who vouches for which recipient, and who is told that there is no such mailbox."""
 
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mailstack import ConfigError, Recipient, hookimpl
+from mailstack import ConfigError, Recipient, hookimpl, lookup
 from mailstack.handlers.maildir import Maildir
 from mailstack.middleware import recipients
 from mailstack.middleware.recipients import Addresses, Domains, Users
@@ -337,3 +339,28 @@ def test_users_that_make_no_sense_are_told(options: dict[str, Any], words: str) 
 def test_users_need_a_domain() -> None:
     with pytest.raises(ConfigError, match="Users: there is nothing in it"):
         Users(known=["ann"])
+
+
+# What the log tells of a refusal.
+
+
+async def test_the_line_of_a_refusal_tells_who_was_asked_for_this_recipient_and_what_came_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def known(name: str) -> str | None:
+        if name == "down":
+            raise lookup.Unavailable("the database is down")
+        return "" if name == "ann" else None
+
+    caplog.set_level(logging.INFO, "mailstack")
+    async with Dialog(Users("example.org", known=lookup.Function(known))) as smtp:
+        await smtp.say("EHLO me")
+        await smtp.say("MAIL FROM:<a@example.net>")
+        for local, code in (("ann", 250), ("eve", 550), ("down", 451)):
+            assert await smtp.say(f"RCPT TO:<{local}@example.org>") == code
+        noted = [finding.detail for finding in smtp.evidence if finding.outcome == "noted"]
+    unknown, down = (line for each in caplog.records if (line := each.getMessage()).startswith("refused "))
+    seconds = r"\(Function, 0\.\d{3} s\)"
+    assert re.search(rf'because="eve@example.org: not found {seconds}"', unknown)
+    assert re.search(rf'because="down@example.org: the database is down {seconds}"', down)
+    assert re.fullmatch(rf"ann@example.org: found {seconds}", noted[0])

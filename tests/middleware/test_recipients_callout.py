@@ -83,6 +83,8 @@ def judged(answer: Answer) -> tuple[int, str | None]:
 async def test_the_next_server_knows_who_exists(local: str, heard: tuple[int, str]) -> None:
     async with NextHop("PIPELINING", RCPT=mailboxes) as hop, asking(hop) as smtp:
         assert await ask(smtp, local) == [heard]
+        [noted] = [finding.detail for finding in smtp.evidence if finding.outcome == "noted"]
+        assert noted.startswith(f"{local}@example.org at {hop.address}: ")
         assert hop.said("EHLO") == ["EHLO mx.test"]
         assert hop.said("MAIL") == ["MAIL FROM:<>"]
         assert hop.said("RCPT") == [f"RCPT TO:<{local}@example.org>"]

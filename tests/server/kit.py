@@ -21,7 +21,7 @@ from mailstack.testing import Vouch
 from mailstack.testing.dialog import Collect
 
 PATIENCE = 40.0  # seconds until a test that waits for something has failed
-SWEEP = 0.02  # seconds between two looks at the clocks
+SWEEP = 0.019  # seconds between two looks at the clocks; see mailstack.testing.dialog
 BY_HAND = 3600  # the same where the test looks at them itself: `later()`
 SMALL = b"Subject: test\r\n\r\ntest\r\n"
 

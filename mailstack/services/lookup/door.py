@@ -14,6 +14,7 @@ key the table answers first, then the sources in their order. `Not(…)` is aske
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
@@ -126,10 +127,30 @@ class Door(Generic[S, T]):
                 return self._parsed(negated.value)
         return None
 
-    async def find(self, subject: S) -> T | None:
-        """The value, or None."""
+    async def find(self, subject: S, told: Callable[[str], object] | None = None) -> T | None:
+        """The value, or None. told -- hears, where somebody had to be asked, what came back and how long it took."""
         if not self.waits:
             return self.find_now(subject)
+        if told is None:
+            return await self._find(subject)
+        began, came = time.monotonic(), "no answer"
+        try:
+            found = await self._find(subject)
+            came = "not found" if found is None else "found"
+        except Unavailable as error:
+            came = str(error)
+            raise
+        finally:
+            told(f"{subject}: {came} ({self._sources}, {time.monotonic() - began:.3f} s)")
+        return found
+
+    @property
+    def _sources(self) -> str:
+        """Who is asked, for people."""
+        names = [type(each).__name__ for each in self._asked]
+        return ", ".join(names + [door._sources for door, _ in self._negated])
+
+    async def _find(self, subject: S) -> T | None:
         for held, key in self._listing.current.steps(subject):
             if held is not None:
                 return held
@@ -138,7 +159,7 @@ class Door(Generic[S, T]):
                     if (found := await each.find(key)) is not None:
                         return self._parsed(found)
         for door, negated in self._negated:
-            if await door.find(subject) is None:
+            if await door._find(subject) is None:
                 return self._parsed(negated.value)
         return None
 
