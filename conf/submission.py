@@ -1,6 +1,6 @@
 """A submission server (RFC 6409): the mail of one's own users, by TLS and login alone, goes on to a smarthost.
 
-    mailstack password you@example.org >> conf/submission.users
+    mailstack password you@example.org >> conf/submission.users        # before the first start; later by a copy
     mailstack check conf/submission.py
     mailstack serve conf/submission.py
 

@@ -20,7 +20,9 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import islice
 from typing import Literal, TextIO
@@ -42,6 +44,7 @@ _RANK: dict[Level, int] = {
     "error": logging.ERROR,
 }
 _standard = logging.getLogger("mailstack")
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 _threshold = 0  # 0: not configured, the standard library's logger decides
 
 
@@ -105,6 +108,16 @@ def reset() -> None:
     logging.getLogger().removeHandler(_LIBRARIES)
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Nothing that happens here, or in tasks and threads that are begun here, is news: for rehearsals."""
+    before = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(before)
+
+
 # The way of an event -----------------------------------------------------------------------------------------------
 
 
@@ -114,7 +127,7 @@ def _to_standard(level: Level, event: str, fields: Mapping[str, object], error: 
     The place that the record shows is the one that called `info` and its kin.
     """
     rank = _RANK[level]
-    if _standard.isEnabledFor(rank):
+    if _standard.isEnabledFor(rank) and not _silent.get():
         record = _tidy(fields)
         message = " ".join([_escape(_text(event)), *map(_pair, record, record.values())])
         _standard.log(rank, message, exc_info=error, stacklevel=3, extra={"fields": record})
@@ -122,6 +135,8 @@ def _to_standard(level: Level, event: str, fields: Mapping[str, object], error: 
 
 def _to_stream(render: Renderer, write: Callable[[str], None]) -> Sink:
     def emit(level: Level, event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
+        if _silent.get():
+            return
         record = {"timestamp": _now(), "level": level, "event": _text(event), **_tidy(fields)}
         if error is not None:
             record["error"] = _text(f"{type(error).__name__}: {_text(error)}")

@@ -3,16 +3,16 @@ log in, or whoever listens on the way learns how.
 
 What is missing can be read from the stack. The rest is asked of the compiled chains, in rehearsal. `rcpt`: for two
 strangers at two domains that do not exist, on behalf of clients outside; only a chain that accepts both from all of
-them, of IPv4 or of IPv6, is called open, because an address that is an example here may be somebody's own network.
+them, of IPv4 or of IPv6, is called open, because an address that is an example here may be somebody's own network. Who
+fails there, or puts mail off, has said nothing: what waits today is relayed tomorrow.
 `ehlo`: whether it offers AUTH to clients outside in clear, and whether to anybody at all.
 """
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -21,7 +21,8 @@ import anyio
 from anyio import to_thread
 
 from .. import log
-from ..contract.chain import Branch, Greeting, Node, Step
+from ..contract.chain import Branch, Greeting, Node, Step, compile_chain
+from ..contract.entry import Impl
 from ..contract.hookspec import LiveOn, hookimpl
 from ..contract.load import HOOKS
 from ..option import ConfigError, socket_address
@@ -132,7 +133,7 @@ def _faulty_logins(server: Server) -> list[str]:
     if "AUTH" not in pipeline.verbs or not pipeline.nodes("auth"):
         return []
     step = pipeline.chain("ehlo", lambda session, greeting: EHLO, float(server.limits.envelope))
-    with silence():
+    with log.silenced():
         return anyio.run(_find_faulty_logins, step, server, pipeline)
 
 
@@ -167,16 +168,38 @@ async def _offers(step: Step, session: Session) -> bool:
 
 
 def _open_listeners(server: Server) -> list[str]:
-    """The listeners at which mail for anybody is accepted from anybody.
-
-    What an entry's `lifespan` would open is not there, and a fault counts as refusal.
-    """
-    pipeline = server.check()
-    if not pipeline.nodes("rcpt"):
+    """The listeners at which mail for anybody is accepted from anybody, sooner or later."""
+    nodes = server.check().nodes("rcpt")
+    if not nodes:
         return []
-    step = pipeline.chain("rcpt", ENDS["rcpt"], float(server.limits.envelope))
-    with silence():
+    step = compile_chain(_resolute(nodes), ENDS["rcpt"], float(server.limits.envelope))
+    with log.silenced():
         return anyio.run(_probe, step, [listener.label for listener in server.listeners], server.hostname)
+
+
+def _resolute(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The same, but what fails, for no `lifespan` has opened it, says nothing; nor does a 4xx: mail comes again."""
+    return tuple(
+        replace(node, nodes=_resolute(node.nodes))
+        if isinstance(node, Branch)
+        else replace(node, on_fault="pass")
+        if node.onion
+        else replace(node, on_fault="pass", function=_unless_temporary(node))
+        for node in nodes
+    )
+
+
+def _unless_temporary(impl: Impl) -> Callable[..., Any]:
+    def lasting(reply: Reply | None) -> Reply | None:
+        return None if reply is not None and reply.temporary else reply
+
+    if not impl.is_async:
+        return lambda *arguments: lasting(impl.function(*arguments))
+
+    async def ask(*arguments: object) -> Reply | None:
+        return lasting(await impl.function(*arguments))
+
+    return ask
 
 
 async def _probe(step: Step, labels: list[str], hostname: str) -> list[str]:
@@ -242,15 +265,3 @@ class _Nobody:
 
     def close_after(self, reply: Reply | None) -> Callable[[], None]:
         return lambda: None  # nothing to close
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Faults of a rehearsal are no news."""
-    logger = logging.getLogger("mailstack")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before

@@ -15,6 +15,7 @@ A ConfigError in it is told as everywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -83,6 +84,16 @@ def _broken(name: str, problem: str, place: str) -> click.Command:
     return click.Command(name, callback=fail, short_help=f"({problem})", context_settings=takes_anything)
 
 
+def _must_be_there(entry: object) -> None:
+    """A store in a file that no server has made is not the server's."""
+    from ..option import ConfigError
+
+    path = getattr(getattr(entry, "store", None), "path", None)
+    if path is not None and not os.path.exists(path):
+        remedy = "say it in the folder that the server was started in, as its user; or start the server first"
+        raise ConfigError(f"there is no {path}", remedy=remedy)
+
+
 class Entries:
     """The entries of a configuration, for commands."""
 
@@ -103,6 +114,7 @@ class Entries:
 
         async def run() -> None:
             for entry in self.find(source, kind):
+                _must_be_there(entry)
                 async with entry.store.opened():  # type: ignore[attr-defined]
                     await work(entry)
 

@@ -80,6 +80,7 @@ server = mailstack.Server(
 
     python3 -m venv .venv
     .venv/bin/pip install --upgrade "pip>=25.1"        # older ones know no --group
+    .venv/bin/pip install --editable /path/to/mailstack        # if you have a checkout of it
     .venv/bin/pip install --editable . --group dev
     .venv/bin/pytest
     .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy

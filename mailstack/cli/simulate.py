@@ -55,14 +55,13 @@ def simulate(source: str, as_json: bool, backend: str, log_level: str, **wanted:
     """
     from .. import log
     from ..config import load
-    from .audit import silence
 
     with told():
         server = load(source)
         server.check()
         script = _script(server, **wanted)
         if log_level == "off":
-            with silence():
+            with log.silenced():
                 report = _play(server, script, backend)
         else:
             log.configure(log_level)

@@ -227,6 +227,41 @@ def test_an_open_relay_is_an_error(configuration: Path, define: str) -> None:
     assert json.loads(run("check", "mx.py", "--json").stdout)["open_relay"] is True
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "dnsbl.DNSBL('bl.example.org')",
+        "greylist.Greylist()",
+        "resolvable.Resolvable()",
+        "Limit(greylist.Greylist(), timeout='5s')",
+        "Observe(dnsbl.DNSBL('bl.example.org'))",
+        "Unless(predicate.secure, Postpone(earlytalker.EarlyTalker()))",
+    ],
+)
+def test_an_open_relay_does_not_hide_behind_what_waits_or_fails(configuration: Path, entry: str) -> None:
+    configuration.write_text(
+        HEAD + "from mailstack.middleware import dnsbl, earlytalker, greylist, relay, resolvable\n"
+        f"server = Server(Stack({entry}, relay.Relay('0.0.0.0/0', '::/0'), discard.Discard()))\n"
+    )
+    result = run("check", "mx.py")
+    assert "OPEN RELAY" in result.stdout
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "recipient.accept(); raise OSError('the store is not there')",
+        "session.start(print); recipient.accept(); session.close(); return Reply(450, 'not yet')",
+    ],
+)
+def test_who_accepts_and_then_fails_or_puts_off_is_an_open_relay_tomorrow(configuration: Path, body: str) -> None:
+    configuration.write_text(HEAD + VOUCH.format("def", body) + "server = Server(Stack(Vouch(), discard.Discard()))\n")
+    result = run("check", "mx.py")
+    assert "OPEN RELAY" in result.stdout
+    assert (result.exit_code, result.stderr) == (1, "")
+
+
 async def test_a_server_tells_at_its_start_what_check_would(caplog: pytest.LogCaptureFixture) -> None:
     class Vouch:
         @hookimpl
@@ -276,9 +311,8 @@ def test_a_user_who_is_not_there_is_warned_of(configuration: Path) -> None:
         "if session.listener == 'inside': recipient.accept()",
         "if not session.rehearsal: recipient.accept()",
         "if recipient.address.domain == 'example.org': recipient.accept()",
-        "recipient.accept(); raise OSError('the store is not there')",
         "return Reply(250)",
-        "session.start(print); recipient.accept(); session.close(); return Reply(450, 'not yet')",
+        "recipient.accept(); return Reply(550, 'never')",
     ],
 )
 def test_a_stack_that_does_not_take_everybodys_mail_is_no_open_relay(configuration: Path, body: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -17,7 +18,7 @@ from mailstack.middleware import karma
 from mailstack.middleware.karma.history import History
 from mailstack.middleware.xclient import XClient
 from mailstack.option import ConfigError
-from mailstack.services.store import Memory, StoreError
+from mailstack.services.store import Memory, SQLite, StoreError
 from mailstack.testing import Conversation, Dialog, Vouch
 
 DAY = 86400.0
@@ -225,6 +226,14 @@ server = Server(Stack(karma.Karma(store=SQLite({path!r})), discard.Discard()), [
 def test_history_is_shown_and_set(tmp_path: Path) -> None:
     source = tmp_path / "mx.py"
     source.write_text(CONFIGURATION.format(path=str(tmp_path / "karma.db")))
+
+    assert "there is no " in CliRunner().invoke(main, ["karma", "show", "192.0.2.1", "-c", str(source)]).output
+
+    async def serve() -> None:
+        async with SQLite(tmp_path / "karma.db").opened():
+            pass
+
+    anyio.run(serve)
 
     def run(*words: str) -> str:
         result = CliRunner().invoke(main, ["karma", *words, "-c", str(source)])

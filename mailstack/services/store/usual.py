@@ -23,7 +23,9 @@ def chosen(given: Store | None, *, name: str, file: str = "") -> Store:
     if given is None:
         return usual(file) if file else Memory()
     if not callable(getattr(given, "opened", None)):
-        raise ConfigError(f"{name}: {given!r} is no store", remedy='write SQLite("/var/lib/mailstack/…") of store')
+        raise ConfigError(
+            f"{name}: {given!r} is no store", remedy='write store=SQLite("/var/lib/…"), from mailstack.services.store'
+        )
     return given
 
 
