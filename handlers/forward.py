@@ -55,7 +55,7 @@ import os
 from collections.abc import MutableMapping
 from typing import Any
 
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.services.client import TLS, Login
 from mailstack.services.relay import Relay, new
 from mailstack.session.message import Message
@@ -137,7 +137,7 @@ class Forward:
             self.rcpt, self.reset = _listening(self._relay)
 
     @hookimpl
-    async def lifespan(self, server: Any, call_next: LiveOn) -> None:
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
         async with self._relay.running(server.hostname):
             await call_next()
 

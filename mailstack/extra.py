@@ -4,7 +4,7 @@
 
     class Directory:
         def __init__(self, url: str) -> None:
-            self._ldap = extra.require("ldap3", "mailstack[ldap]")
+            self._ldap = extra.require("ldap", "mailstack[ldap]")
 
 So every plugin can be imported, listed and checked for its options with the base install alone.
 """

@@ -39,11 +39,10 @@ from mailstack.services.lookup.networks import NetworkTable
 from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.session.transaction import Recipient
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import RELAYING_DENIED, Reply
 
 __all__ = ["Attempts", "Relay"]
 
-_DENIED: Final = Reply(550, "relaying denied", status="5.7.1")  # what the core says to recipients without a vouch
 _ENOUGH: Final = Reply(421, "too many attempts to relay", status="4.7.0", close=True)
 
 
@@ -92,7 +91,7 @@ class Relay:
         if allowed:
             recipient.accept()
             return None
-        return _DENIED if self._only else None
+        return RELAYING_DENIED if self._only else None
 
     def allows_now(self, session: Session) -> bool:
         """Whether the client may relay; where no lookup waits."""
@@ -137,7 +136,7 @@ class Attempts:
 
     @hookimpl
     def replied(self, session: Session, phase: str, reply: Reply) -> None:
-        if phase != "rcpt" or reply != _DENIED:
+        if phase != "rcpt" or reply != RELAYING_DENIED:
             return
         seen = session.stash[self._seen] = session.stash.get(self._seen, 0) + 1
         if seen == self._most:

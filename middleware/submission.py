@@ -43,13 +43,12 @@ from mailstack.session.trace import date_now, received
 from mailstack.session.transaction import Recipient, Sender, Transaction
 from mailstack.wire.address import Address
 from mailstack.wire.header import format_field
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import LOGIN_NEEDED, Reply
 
 __all__ = ["Submission", "discreet"]
 
 DROPPED: Final = ("Bcc", "Resent-Bcc", "Return-Path")
 
-_LOG_IN: Final = Reply(530, "authentication required", status="5.7.0")
 _SENDER: Final = Reply(553, "the sender's domain is not fully qualified", status="5.1.8")
 _RECIPIENT: Final = Reply(550, "the recipient's domain is not fully qualified", status="5.1.2")
 _NO_FROM: Final = Reply(550, "the message has no From, and no sender who could stand there", status="5.6.0")
@@ -76,7 +75,7 @@ class Submission:
     @hookimpl
     def mail(self, session: Session, sender: Sender) -> Reply | None:
         if self._required and session.user is None:
-            return _LOG_IN
+            return LOGIN_NEEDED
         return None if self._is_whole(sender.address) else _SENDER
 
     @hookimpl

@@ -60,7 +60,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from mailstack import log, option
-from mailstack.contract.hookspec import CallNext, hookimpl
+from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services.certificates import Certificates, Terms
 from mailstack.session.encryption import Encryption
@@ -157,14 +157,14 @@ class TLS:
         self._place = str(certificate)
 
     @hookimpl
-    async def lifespan(self, call_next: CallNext) -> None:
+    async def lifespan(self, call_next: LiveOn) -> None:
         await self._certificates.look()  # root's rights are given up: what only root could read is told now
         if not self._certificates.usable:
             log.warning("no certificate", place=self._place, remedy="TLS is offered as soon as there is one")
         await call_next()
 
     @hookimpl
-    async def session(self, session: Session, call_next: CallNext) -> None:
+    async def session(self, session: Session, call_next: LiveOn) -> None:
         if not session.secure:
             context = await self._certificates.context(session.hostname)
             if context is None:

@@ -38,15 +38,13 @@ from mailstack.session.session import Session
 from mailstack.session.stash import Key
 from mailstack.wire.address import Address, AddressError
 from mailstack.wire.command import Command
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import CANNOT_VERIFY, NO_SUCH_MAILBOX, Reply
 
 __all__ = ["Vrfy"]
 
 Exists = Callable[[Address], bool | Awaitable[bool | None] | None]
 
-_CANNOT = Reply(252, "send some mail, and see", status="2.5.0")
 _REFUSED = Reply(502, "this command is not to be had here")
-_UNKNOWN = Reply(550, "no such mailbox here", status="5.1.1")
 
 
 class Vrfy:
@@ -81,7 +79,7 @@ class Vrfy:
         if command.verb not in ("VRFY", "EXPN"):
             return None
         if self._policy == "cannot":
-            return _CANNOT
+            return CANNOT_VERIFY
         if self._policy == "refuse" or command.verb == "EXPN":
             return _REFUSED
         return await self._ask(session, command.argument)
@@ -91,15 +89,15 @@ class Vrfy:
         try:
             address = Address.parse(argument)
         except AddressError:
-            return _CANNOT
+            return CANNOT_VERIFY
         if asked > self._limit or address.null:
-            return _CANNOT
+            return CANNOT_VERIFY
         answer = self._exists(address)
         if inspect.isawaitable(answer):
             answer = await answer
         if answer is None:
-            return _CANNOT
-        return Reply(250, address.path, status="2.1.5") if answer else _UNKNOWN
+            return CANNOT_VERIFY
+        return Reply(250, address.path, status="2.1.5") if answer else NO_SUCH_MAILBOX
 
     async def _is_listed(self, address: Address) -> bool | None:
         if address.postmaster:

@@ -24,7 +24,7 @@ counted, and the client hears `451 4.3.0` unless the entry was wrapped in `Limit
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import pluggy
 
@@ -52,16 +52,28 @@ NOTICES = ("replied", "reset", "queued", "disconnect")
 PLAIN_NOTICES = ("replied", "reset")
 
 
+class Host(Protocol):
+    """The running server, as a lifespan sees it.
+
+    hostname -- the name it goes by. rehearsal -- whether all sessions are simulated: look, and change nothing outside.
+    addresses -- where it listens: (host, port), or the path of a UNIX socket; empty before `call_next()`.
+    """
+
+    hostname: str
+    rehearsal: bool
+    addresses: list[tuple[str, int] | str]
+
+
 class Hooks:
     """The hooks of mailstack, in the order in which a message meets them."""
 
     # Lives.
 
     @hookspec
-    async def lifespan(self, server: Any, call_next: LiveOn) -> None:
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
         """Around the server's life: open what all sessions share, `await call_next()`, close it.
 
-        server -- the running `mailstack.Server`: its `hostname`, `limits` and `stack`.
+        server -- the running `mailstack.Server`, see `Host`.
 
         Called before the first connection is accepted; after `call_next()` returns no session is left. An exception
         before `call_next()` stops the start with its text. Never conditional: `When` and `Unless` do not reach it.

@@ -237,7 +237,7 @@ def _check_parameter(name: str, hook: str, parameter: inspect.Parameter, place: 
 
 
 def _check_annotations(name: str, hook: str, function: Callable[..., Any], place: Origin) -> None:
-    """Where an implementation says a type, it must be the contract's."""
+    """Where an implementation says a type, it must be the contract's; but a Host may be called a Server."""
     try:
         theirs = _hints(getattr(function, "__func__", function))
     except Exception:  # a name that exists for type checkers only
@@ -246,7 +246,7 @@ def _check_annotations(name: str, hook: str, function: Callable[..., Any], place
     for argument, annotation in theirs.items():
         if argument == "return":
             _check_return(name, hook, annotation, place)
-        elif argument != "call_next" and ours.get(argument, Any) not in (Any, annotation) and annotation is not Any:
+        elif argument not in ("call_next", "server") and annotation not in (Any, ours.get(argument, annotation)):
             raise _error(
                 place,
                 f"{name}.{hook}: {argument} is annotated {_words(annotation)}",

@@ -10,10 +10,9 @@ from ..session.message import Message
 from ..session.session import Session
 from ..session.transaction import Recipient
 from ..wire.command import Command
-from ..wire.reply import Reply
+from ..wire.reply import CANNOT_VERIFY, RELAYING_DENIED, Reply
 
 GO_ON = Reply(250, "go on")
-RELAYING_DENIED = Reply(550, "relaying denied", status="5.7.1")
 NOBODY_TOOK_IT = Reply(451, "nobody took the message", status="4.3.5")
 START_INPUT = Reply(354, "end data with <CR><LF>.<CR><LF>")
 SENDER_OK = Reply(250, "sender ok", status="2.1.0")
@@ -42,13 +41,12 @@ FAULTY_OCTETS = {
 
 _COMMANDS = ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
 _NOOP = Reply(250, "ok")
-_VRFY = Reply(252, "send some mail, and see", status="2.5.0")
 _NOT_HERE = Reply(502, "command not implemented")
-_UNKNOWN = Reply(500, "command not recognized", status="5.5.1")
+_UNKNOWN = Reply(500, "command not recognised", status="5.5.1")
 
 _OTHER_COMMANDS = {
     "NOOP": _NOOP,
-    "VRFY": _VRFY,
+    "VRFY": CANNOT_VERIFY,
     "EXPN": _NOT_HERE,
     "ETRN": _NOT_HERE,
     "AUTH": _NOT_HERE,

@@ -16,7 +16,7 @@ from ..contract.chain import Claim
 from ..contract.fault import judge
 from ..session.credentials import Credentials, Password
 from ..session.hangup import Aborted
-from ..wire.reply import Reply
+from ..wire.reply import LOGIN_TROUBLE, Reply
 from ..wire.server import NEED_DATA, Refused
 from . import answers
 
@@ -33,7 +33,6 @@ _CANCELLED: Final = Reply(501, "authentication cancelled", status="5.7.0")
 _NOT_BASE64: Final = Reply(501, "cannot decode that base64", status="5.5.2")
 # RFC 4954 §6: a mechanism that is too weak, one that wants encryption. They say nothing of the user.
 _TELLING: Final = (534, 538)
-_TROUBLE: Final = Reply(454, "temporary authentication failure, try again later", status="4.7.0")
 
 
 def decode(text: bytes) -> bytes:
@@ -115,7 +114,7 @@ async def _pretended(session: Session, credentials: Credentials) -> Reply:
         await credentials.decoy()
     except Exception as error:
         judge(session, "decoy", "auth", error, "defer", 0.0)
-        return _TROUBLE
+        return LOGIN_TROUBLE
     return answers.NOBODY_KNOWS
 
 
@@ -126,5 +125,5 @@ def _is_name(text: str) -> bool:
 def _refusal(reply: Reply) -> Reply:
     """One text for all wrong credentials, one for all trouble; what RFC 4954 §6 has other codes for stays."""
     if reply.temporary:
-        return reply if reply.close or reply.code == 432 else _TROUBLE
+        return reply if reply.close or reply.code == 432 else LOGIN_TROUBLE
     return reply if reply.code in _TELLING else answers.NOBODY_KNOWS

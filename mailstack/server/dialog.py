@@ -19,7 +19,7 @@ from ..session.hangup import Aborted
 from ..session.keywords import Keywords
 from ..session.transaction import Recipient, Sender, Transaction
 from ..wire.command import AnyCommand, Bdat, Command, Data, Hello, Mail, Quit, Rcpt, Rset
-from ..wire.reply import Reply
+from ..wire.reply import RELAYING_DENIED, Reply
 from ..wire.server import Body, EndOfBody, Refused
 from . import answers, handshake, naming, verdicts
 from .reception import Reception
@@ -121,7 +121,7 @@ class Dialog:
         if waits:
             reply = await reply
         if reply.code < 400 and not recipient.accepted:
-            reply = answers.RELAYING_DENIED
+            reply = RELAYING_DENIED
         elif reply.code >= 500 and recipient.given.postmaster and reply is not REJECT:
             reply = self._overrule(reply)
         if reply.code < 400 and recipient.expansion:

@@ -19,7 +19,8 @@ class Finding(NamedTuple):
 
     who -- the entry's name, or "core".
     phase -- the hook's name.
-    outcome -- "accepted", "refused", "fault", "late", "would have refused", "noted".
+    outcome -- of a reply "accepted", "refused", "postponed", "scored", "overruled", "late", "fault"; of what is only
+        observed the same with "would have"; "asked", "no opinion" and "not asked" in a rehearsal; "noted" of a note.
     reply -- what it answered, or None.
     seconds -- how long it (or the run of plain checks it stood in) took.
     detail -- free text for people; for a fault the exception's type and text. Never shown to the client.
@@ -56,6 +57,11 @@ class Evidence:
 
     def __len__(self) -> int:
         return len(self._findings)
+
+    def since(self, seen: int) -> tuple[int, list[Finding]]:
+        """How many there have been, and those that came after the first `seen`, as far as they are still here."""
+        total = self.forgotten + len(self._findings)
+        return total, list(self._findings)[-(total - seen) :] if total > seen else []
 
     def notes(self, who: str, transaction: str, command: int) -> list[str]:
         """What an entry noted of the session, and of one transaction: what it looked up, and what came back.

@@ -12,7 +12,8 @@ class Hangup(BaseException):
     to blame. It ends at the innermost end of the `session` chain, where `call_next()` returns normally.
 
     reply -- what the client is still due (421), or None when it has gone.
-    why -- one word for the log: "left", "shutdown", "idle", "session limit", "data rate", "closed".
+    why -- a word or two for the log: "left", "cut", "shutdown", "idle", "session limit", "data rate", "closed", "tls",
+        "not served", "aborted".
     """
 
     def __init__(self, why: str, reply: Reply | None = None) -> None:

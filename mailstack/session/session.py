@@ -38,7 +38,8 @@ class Peer:
     """One end of the connection.
 
     host -- the address as text, "" for an unnamed UNIX socket; port -- None for a UNIX socket.
-    reverse -- the name of the address, as far as the DNS was asked: that of a client from its first `ehlo` on.
+    reverse -- the name of the address, as far as the DNS was asked: that of a client from its first `rcpt` on, or from
+        `ehlo` on where a condition in the stack asks for it.
     """
 
     __slots__ = ("_ip", "host", "port", "reverse")
@@ -131,7 +132,7 @@ class Session:
         for who did not (a certificate's identity, XCLIENT).
     secure -- whether the conversation runs under TLS; encryption -- what the handshake brought, or None.
     implicit_tls -- whether the listener wants TLS from the first octet. proxies -- who must begin with a PROXY header
-        there: the text of networks. proxy -- the address of the proxy that spoke for the client, or None.
+        there: networks. proxy -- the address of the proxy that spoke for the client, or None.
     transaction -- the mail transaction at hand, or None.
     rehearsal -- true in a simulation: read stores, write nothing outside.
     started -- time.monotonic() of the connection. command_count, error_count -- so far.

@@ -64,9 +64,3 @@ class Stash:
         """The value; `default` is put there first when there is none."""
         value: T = self._values.setdefault(key, default)
         return value
-
-    def copy(self) -> Stash:
-        """A second stash with the same values (for Observe, which puts the first one back)."""
-        twin = Stash()
-        twin._values.update(self._values)
-        return twin

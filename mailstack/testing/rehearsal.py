@@ -314,10 +314,7 @@ class _Client:
     def _fresh(self) -> list[Finding]:
         if self.session is None:
             return []
-        evidence = self.session.evidence
-        total = evidence.forgotten + len(evidence)
-        fresh = list(evidence)[-(total - self._seen) :] if total > self._seen else []
-        self._seen = total
+        self._seen, fresh = self.session.evidence.since(self._seen)
         return fresh
 
     def _rows(self, listeners: list[_Listener], findings: list[Finding], decided: bool) -> Iterator[Row]:

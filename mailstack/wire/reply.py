@@ -18,7 +18,14 @@ from typing import Final
 
 from .slots import setters
 
-__all__ = ["Reply"]
+__all__ = [
+    "CANNOT_VERIFY",
+    "LOGIN_NEEDED",
+    "LOGIN_TROUBLE",
+    "NO_SUCH_MAILBOX",
+    "RELAYING_DENIED",
+    "Reply",
+]
 
 _LINES: Final = 100
 _LINE: Final = 512  # octets with CRLF: RFC 5321 §4.5.3.1.5
@@ -190,5 +197,10 @@ def _pieces(line: str) -> Iterator[str]:
     yield line
 
 
-# What is said of a mailbox that does not exist. Whoever must not be told another reason hears the same.
+# What several say word for word, the core and middleware. Of a mailbox that does not exist; whoever must not be told
+# another reason hears the same.
 NO_SUCH_MAILBOX: Final = Reply(550, "no such mailbox here", status="5.1.1")
+RELAYING_DENIED: Final = Reply(550, "relaying denied", status="5.7.1")
+CANNOT_VERIFY: Final = Reply(252, "send some mail, and see", status="2.5.0")
+LOGIN_NEEDED: Final = Reply(530, "authentication required", status="5.7.0")  # RFC 4954 §6
+LOGIN_TROUBLE: Final = Reply(454, "temporary authentication failure, try again later", status="4.7.0")

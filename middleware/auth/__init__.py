@@ -64,7 +64,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Final
 
 from mailstack import option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.lookup.given import Given
@@ -75,7 +75,7 @@ from mailstack.session.stash import Key
 from mailstack.session.transaction import Sender
 from mailstack.wire.address import Address
 from mailstack.wire.command import Command
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import LOGIN_NEEDED, Reply
 
 from . import cram_md5, login, oauth, plain, scram
 from .exchange import Exchange, decode
@@ -91,7 +91,6 @@ _AGAIN: Final = Reply(503, "you have logged in already")
 _IN_TRANSACTION: Final = Reply(503, "not within a transaction")
 _UNKNOWN: Final = Reply(504, "mechanism not offered")
 _IN_CLEAR: Final = Reply(538, "encryption required: must issue a STARTTLS command first", status="5.7.11")
-_LOG_IN: Final = Reply(530, "authentication required", status="5.7.0")
 _ENOUGH: Final = Reply(421, "too many failed logins", status="4.7.0", close=True)
 
 # What who must log in may say before. The core's own commands but MAIL are of no use without it.
@@ -159,8 +158,8 @@ class Auth:
         self._pace = Pace(self.store, first, most, option.duration(forget, name="Auth(forget)", minimum=1.0))
 
     @hookimpl
-    async def lifespan(self, server: object, call_next: LiveOn) -> None:
-        async with self.store.opened(read_only=bool(getattr(server, "rehearsal", False))):
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
+        async with self.store.opened(read_only=server.rehearsal):
             await call_next()
 
     @hookimpl
@@ -172,7 +171,7 @@ class Auth:
     @hookimpl
     def mail(self, session: Session, sender: Sender) -> Reply | None:
         if self._required and session.user is None:
-            return _LOG_IN
+            return LOGIN_NEEDED
         submitter = sender.parameters.get("AUTH")
         if submitter is not None and not self._may_name(session, submitter):
             sender.put("AUTH", Address.NULL)
@@ -183,7 +182,7 @@ class Auth:
         if command.verb == "AUTH":
             return await self._log_in(session, command.argument)
         locked = self._required and session.user is None and command.verb not in _FREE
-        return _LOG_IN if locked else None
+        return LOGIN_NEEDED if locked else None
 
     async def _log_in(self, session: Session, argument: str) -> Reply:
         mechanism, *words = argument.upper().split(" ", 1) if argument else [""]

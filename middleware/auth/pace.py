@@ -24,7 +24,7 @@ from anyio import CancelScope, sleep
 from mailstack import log
 from mailstack.services.store import Store, StoreError, key
 from mailstack.session.session import Session
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import LOGIN_TROUBLE, Reply
 
 LONGEST: Final = 10.0  # seconds; a phase has 30, and there are two of these
 SPARE: Final = 10  # failures of a network before it is slowed as a whole
@@ -37,7 +37,6 @@ _LOGIN: Final = 20
 _NETWORK: Final = 50
 _SLOWED: Final = 4
 
-_TROUBLE: Final = Reply(454, "temporary authentication failure, try again later", status="4.7.0")
 _BUSY: Final = Reply(421, "too many attempts to log in, try again later", status="4.7.0", close=True)
 
 
@@ -70,7 +69,7 @@ class Pace:
             return reply
         except StoreError as error:
             log.error("store", session=session.id, problem=str(error))
-            return _TROUBLE
+            return LOGIN_TROUBLE
         finally:
             await tries.leave()
 

@@ -41,7 +41,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 from mailstack import log, option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.contract.postpone import must_be_heard
 from mailstack.option import ConfigError
 from mailstack.services import lookup
@@ -113,9 +113,9 @@ class Greylist:
         self._late_seconds: Key[float] = Key("greylist.late")
 
     @hookimpl
-    async def lifespan(self, server: object, call_next: LiveOn) -> None:
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.store.opened(read_only=bool(getattr(server, "rehearsal", False))))
+            await stack.enter_async_context(self.store.opened(read_only=server.rehearsal))
             for door in filter(None, (self._optin, self._optout)):
                 await stack.enter_async_context(door.opened())
             await call_next()

@@ -42,7 +42,7 @@ from anyio import sleep
 
 from mailstack import log, option
 from mailstack.contract import predicate
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.contract.predicate import Predicate
 from mailstack.option import ConfigError
 from mailstack.services.store import Store, StoreError, chosen, key
@@ -143,8 +143,8 @@ class Karma:
         return predicate.known("connect")(ask)
 
     @hookimpl
-    async def lifespan(self, server: object, call_next: LiveOn) -> None:
-        async with self.store.opened(read_only=bool(getattr(server, "rehearsal", False))):
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
+        async with self.store.opened(read_only=server.rehearsal):
             await call_next()
 
     # The session.
@@ -207,12 +207,7 @@ class Karma:
 
     def _count(self, session: Session, tally: _Tally) -> None:
         """What the entries have found since the last look."""
-        evidence = session.evidence
-        total = evidence.forgotten + len(evidence)
-        if total == tally.seen:
-            return
-        new = list(evidence)[-(total - tally.seen) :]
-        tally.seen = total
+        tally.seen, new = session.evidence.since(tally.seen)
         transaction = session.transaction.id if session.transaction is not None else ""
         for finding in new:
             whom = finding.who.partition("#")[0], transaction

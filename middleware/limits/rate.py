@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services.store import Rate as Allowance
 from mailstack.services.store import Store, chosen, key
@@ -70,8 +70,8 @@ class Rate:
         self._open = 0
 
     @hookimpl
-    async def lifespan(self, server: object, call_next: LiveOn) -> None:
-        async with self.store.opened(read_only=bool(getattr(server, "rehearsal", False))):
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
+        async with self.store.opened(read_only=server.rehearsal):
             self._open += 1
             try:
                 await call_next()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from anyio import CancelScope
 
 from mailstack import log, option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.option import ConfigError
 from mailstack.services.store import Store, StoreError, chosen, key
 from mailstack.session.session import Session
@@ -71,8 +71,8 @@ class Sessions:
         return len(self._places)
 
     @hookimpl
-    async def lifespan(self, server: object, call_next: LiveOn) -> None:
-        async with self.store.opened(read_only=bool(getattr(server, "rehearsal", False))):
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
+        async with self.store.opened(read_only=server.rehearsal):
             await call_next()
 
     @hookimpl

@@ -22,7 +22,7 @@ from mailstack.services.lookup.words import WordTable
 from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient
 from mailstack.wire.address import Address
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import NO_SUCH_MAILBOX, Reply
 
 from . import place
 
@@ -59,7 +59,7 @@ class Terms:
     def refuse(self, recipient: Recipient) -> Reply | None:
         """It is at one of our domains, and not known."""
         if self._catch_all is None:
-            return place.UNKNOWN
+            return NO_SUCH_MAILBOX
         recipient.accept()
         recipient.rewrite(self._catch_all)
         return None

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
 from mailstack import log, option
-from mailstack.contract.hookspec import LiveOn, hookimpl
+from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.services import lookup
 from mailstack.services.client import (
     TLS,
@@ -33,7 +33,7 @@ from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient
 from mailstack.wire.address import Address
 from mailstack.wire.command import Mail, Rcpt
-from mailstack.wire.reply import Reply
+from mailstack.wire.reply import NO_SUCH_MAILBOX, Reply
 
 from . import place
 
@@ -66,6 +66,7 @@ class Callout:
     """
 
     name = "recipients"
+    _host: Host  # the running server, from `lifespan` on
     rehearsable = True  # asking leaves nothing behind: no message is sent
 
     def __init__(
@@ -95,7 +96,7 @@ class Callout:
         wanted, who = access("Callout", tls=tls, login=login)
         self._access = Access(
             where.address,
-            ours=lambda: str(self._host.hostname),
+            ours=lambda: self._host.hostname,
             lmtp=option.boolean(lmtp, name="Callout(lmtp)"),
             tls=wanted,
             login=who,
@@ -104,7 +105,6 @@ class Callout:
         self._known = Memory(option.integer(remember, name="Callout(remember)", minimum=1))
         self._asking: dict[_Key, _Question] = {}
         self._rests_until = 0.0
-        self._host: Any = None  # the running Server
         self._pool = Pool(
             self._open,
             connections=option.integer(connections, name="Callout(connections)", minimum=1),
@@ -113,7 +113,7 @@ class Callout:
         )
 
     @hookimpl
-    async def lifespan(self, server: Any, call_next: LiveOn) -> None:
+    async def lifespan(self, server: Host, call_next: LiveOn) -> None:
         self._host = server
         self._asking.clear()
         async with self._domains.opened(), self._pool.running():
@@ -228,7 +228,7 @@ def _refusal(reply: Reply) -> Reply:
     """What a stranger hears for a 5xx: unknown is unknown, whatever the reason, but for a mailbox that is there."""
     if reply.status is not None and reply.status.startswith("5.2."):  # full, disabled: RFC 3463 §3.3
         return Reply(550, "that mailbox takes no mail now", status=reply.status)
-    return place.UNKNOWN
+    return NO_SUCH_MAILBOX
 
 
 def _is_one_of(client: Client, own: list[SocketAddress]) -> bool:

@@ -8,11 +8,8 @@ from typing import Final
 from mailstack import option
 from mailstack.option import ConfigError
 from mailstack.wire.address import Address
-from mailstack.wire.reply import Reply
 
-__all__ = ["UNKNOWN", "forms", "is_role", "is_routed", "mailbox"]
-
-UNKNOWN: Final = Reply(550, "no such mailbox here", status="5.1.1")  # the same for all, whatever is the reason
+__all__ = ["forms", "is_role", "is_routed", "mailbox"]
 
 _ROLES: Final = frozenset({"postmaster", "abuse"})
 

@@ -1,4 +1,4 @@
-# expect: 5: Greylist(store): '/var/lib/grey.db' is no store -> write SQLite(
+# expect: 5: Greylist(store): '/var/lib/grey.db' is no store -> write store=SQLite(
 from mailstack import Server, Stack
 from mailstack.middleware import greylist
 

@@ -51,14 +51,6 @@ def test_a_stash_is_a_mapping() -> None:
         del stash[key]
 
 
-def test_a_copy_of_a_stash_is_another_one() -> None:
-    key, stash = Key[str]("k"), Stash()
-    stash[key] = "before"
-    twin = stash.copy()
-    stash[key] = "after"
-    assert twin[key] == "before"
-
-
 def test_session_and_transaction_have_a_stash_each() -> None:
     key, session = Key[int](), make_session(sender="a@example.org")
     assert session.transaction is not None
