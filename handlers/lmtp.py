@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import Any
 
+from mailstack.contract.bind import bind
 from mailstack.contract.hookspec import Host, LiveOn, hookimpl
 from mailstack.services.client import TLS, Login
-from mailstack.services.relay import Relay, new
+from mailstack.services.relay import new
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.transaction import Recipient, Transaction
@@ -104,7 +104,7 @@ class Lmtp:
             final=final,
         )
         if self._relay.hears_recipients:  # who does not listen to recipients costs nothing there
-            self.rcpt, self.reset = _listening(self._relay)
+            bind(self, rcpt=_rcpt, reset=_reset)
 
     @hookimpl
     async def lifespan(self, server: Host, call_next: LiveOn) -> None:
@@ -121,13 +121,9 @@ class Lmtp:
         return await self._relay.deliver(session, message)
 
 
-def _listening(relay: Relay) -> tuple[Any, Any]:
-    @hookimpl
-    async def rcpt(session: Session, recipient: Recipient) -> Reply | None:
-        return await relay.recipient(session, recipient)
+async def _rcpt(self: Lmtp, session: Session, recipient: Recipient) -> Reply | None:
+    return await self._relay.recipient(session, recipient)
 
-    @hookimpl
-    def reset(transaction: Transaction) -> None:
-        relay.forget(transaction)
 
-    return rcpt, reset
+def _reset(self: Lmtp, transaction: Transaction) -> None:
+    self._relay.forget(transaction)

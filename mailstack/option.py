@@ -353,3 +353,25 @@ def address(value: "str | Address", *, name: str = "") -> "Address":
         return Address.parse(value)
     except (AddressError, TypeError, AttributeError):
         _refuse(name, value, "is not a mail address", 'write "user@example.org"')
+
+
+def field_name(value: str, *, name: str = "") -> str:
+    """The name of a header field (RFC 5322 §2.2)."""
+    from mailstack.wire.header import format_field
+
+    try:
+        format_field(value, "")
+    except (TypeError, ValueError, AttributeError):
+        _refuse(name, value, "is no header field", 'write "X-List"')
+    return value
+
+
+def field_text(value: str, *, name: str = "") -> str:
+    """Text that can stand in a header field: no control characters."""
+    from mailstack.wire.header import format_field
+
+    try:
+        format_field("Subject", value)
+    except (TypeError, ValueError, AttributeError):
+        _refuse(name, value, "cannot stand in a header field", 'write plain text, "[list]"')
+    return value

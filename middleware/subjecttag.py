@@ -3,21 +3,20 @@
 All other octets stay as the client sent them. A changed Subject breaks the DKIM signatures that cover it.
 """
 
+from mailstack import option
 from mailstack.contract.hookspec import hookimpl
 from mailstack.session.message import Message
-from mailstack.wire.header import format_field
 
 __all__ = ["SubjectTag"]
 
 
 class SubjectTag:
-    """tag -- printable text. ValueError when it cannot stand in a header."""
+    """tag -- printable text. ConfigError when it cannot stand in a header."""
 
     rehearsable = True
 
     def __init__(self, tag: str) -> None:
-        format_field("Subject", tag)
-        self.tag = tag
+        self.tag = option.field_text(tag, name="SubjectTag")
 
     @hookimpl
     def message(self, message: Message) -> None:

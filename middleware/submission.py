@@ -36,13 +36,11 @@ from typing import Final
 
 from mailstack import option
 from mailstack.contract.hookspec import hookimpl
-from mailstack.option import ConfigError
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.trace import date_now, received
 from mailstack.session.transaction import Recipient, Sender, Transaction
 from mailstack.wire.address import Address
-from mailstack.wire.header import format_field
 from mailstack.wire.reply import LOGIN_NEEDED, Reply
 
 __all__ = ["Submission", "discreet"]
@@ -70,7 +68,7 @@ class Submission:
     def __init__(self, *, required: bool = True, qualified: bool = True, drop: Iterable[str] = DROPPED) -> None:
         self._required = option.boolean(required, name="Submission(required)")
         self._qualified = option.boolean(qualified, name="Submission(qualified)")
-        self._drop = tuple(map(_field_name, [drop] if isinstance(drop, str) else drop))
+        self._drop = tuple(option.field_name(each, name="Submission(drop)") for each in option.texts(drop))
 
     @hookimpl
     def mail(self, session: Session, sender: Sender) -> Reply | None:
@@ -114,14 +112,6 @@ class Submission:
         for name, value in due.items():
             if name not in message.header:
                 message.set_header(message.header.append(name, value, utf8=sender.utf8), f"added {name}")
-
-
-def _field_name(name: str) -> str:
-    try:
-        format_field(name, "")
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"Submission(drop): {name!r} is no header field", remedy='write drop=("Bcc", …)') from error
-    return name
 
 
 def discreet(session: Session, transaction: Transaction) -> bytes:

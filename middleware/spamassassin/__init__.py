@@ -37,7 +37,6 @@ from typing import Final, Literal
 from mailstack import log, option
 from mailstack.contract.hookspec import hookimpl
 from mailstack.contract.postpone import all_must_be_heard
-from mailstack.option import ConfigError
 from mailstack.services.scan import Sample, Scanner, Thresholds
 from mailstack.services.scan.scanner import OnFault, TooLarge, everything
 from mailstack.services.scan.verdict import threshold
@@ -45,7 +44,6 @@ from mailstack.services.transport import BrokenStream, Stream
 from mailstack.session.message import Message
 from mailstack.session.session import Session
 from mailstack.session.transaction import Transaction
-from mailstack.wire.header import format_field
 from mailstack.wire.reply import Reply
 
 from .spamc import LONGEST, Answer, is_whole, parse, request
@@ -113,7 +111,7 @@ class SpamAssassin:
             threshold(defer_at, name="SpamAssassin(defer_at)"),
             None if self._by_user else threshold(reject_at, name="SpamAssassin(reject_at)"),
         )
-        self._subject = _checked(subject)
+        self._subject = option.field_text(subject, name="SpamAssassin(subject)")
         self._fields = option.boolean(fields, name="SpamAssassin(fields)")
         self._shown = (*_SHOWN, "x-spam-report") if option.boolean(report, name="SpamAssassin(report)") else _SHOWN
         self._foreign = option.choice(foreign, "rename", "drop", "keep", name="SpamAssassin(foreign)")
@@ -200,11 +198,3 @@ def _parted(word: re.Match[str]) -> str:
     """A list of rules without a blank, with some; and no line can be longer than a word of this."""
     names = word[0].replace(",", ", ")
     return " ".join(each[:_LONGEST_WORD] for each in names.split())
-
-
-def _checked(subject: str) -> str:
-    try:
-        format_field("Subject", subject)
-    except (TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(f"SpamAssassin(subject): {error}", remedy='write subject="[SPAM]"') from error
-    return subject

@@ -27,14 +27,12 @@ from anyio import CapacityLimiter, to_thread
 from mailstack import option
 from mailstack.contract.hookspec import LiveOn, hookimpl
 from mailstack.contract.postpone import all_must_be_heard
-from mailstack.option import ConfigError
 from mailstack.services import lookup
 from mailstack.services.dnslist import Found, Lists, Threshold, Zone, domains_of, is_public
 from mailstack.services.lookup.given import Given
 from mailstack.services.scan import Sample
 from mailstack.session.message import Message
 from mailstack.session.session import Session
-from mailstack.wire.header import format_field
 from mailstack.wire.reply import Reply
 
 from .uris import IPAddress
@@ -77,7 +75,7 @@ class URIBL:
         self._hosts = option.integer(hosts, name="URIBL(hosts)", minimum=1, maximum=200)
         self._levels = option.integer(levels, name="URIBL(levels)", minimum=1, maximum=5)
         self._ignore = lookup.domains(ignore, name="URIBL(ignore)")
-        self._mark = _field(mark)
+        self._mark = option.field_name(mark, name="URIBL(mark)") if mark else ""
         self._threads: CapacityLimiter | None = None
 
     @hookimpl
@@ -108,12 +106,3 @@ class URIBL:
             if await self._ignore.find(name) is not None:
                 return []
         return list(domains_of(host, self._levels))
-
-
-def _field(name: str) -> str:
-    try:
-        if name:
-            format_field(name, "")
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"URIBL(mark): {name!r} is no header field", remedy='write mark="X-URIBL"') from error
-    return name

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailstack import Server, Stack
+from mailstack import ConfigError, Server, Stack
 from mailstack.middleware.subjecttag import SubjectTag
 from mailstack.testing import Dialog, Vouch
 
@@ -55,5 +55,5 @@ async def test_a_message_that_ends_inside_its_subject_is_tagged() -> None:
 
 @pytest.mark.parametrize("tag", ["a\r\nBcc: eve@example.org", "\0", "\x1b[1m"])
 def test_a_tag_that_cannot_stand_in_a_header_is_refused(tag: str) -> None:
-    with pytest.raises(ValueError, match="control character"):
+    with pytest.raises(ConfigError, match="cannot stand in a header field"):
         SubjectTag(tag)
