@@ -68,7 +68,9 @@ class Submission:
     def __init__(self, *, required: bool = True, qualified: bool = True, drop: Iterable[str] = DROPPED) -> None:
         self._required = option.boolean(required, name="Submission(required)")
         self._qualified = option.boolean(qualified, name="Submission(qualified)")
-        self._drop = tuple(option.field_name(each, name="Submission(drop)") for each in option.texts(drop))
+        self._drop = tuple(
+            option.field_name(each, name="Submission(drop)") for each in option.texts(drop, name="Submission(drop)")
+        )
 
     @hookimpl
     def mail(self, session: Session, sender: Sender) -> Reply | None:
