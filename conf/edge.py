@@ -29,7 +29,7 @@ server = Server(
         limits.Sessions(total=900, per_ip=20, per_prefix=100),
         limits.Rate(connections="120/1m"),
         limits.Stress(),
-        limits.Tarpit(),
+        limits.Tarpit(close_after=50),
         # Who talks before the banner is no mail server; it hears so at RCPT.
         Postpone(earlytalker.EarlyTalker(wait="1s")),
         # Strangers learn no mailboxes, and who looks for an open relay is shown the door.

@@ -59,7 +59,7 @@ server = Server(
             limits.Sessions(total=900, per_ip=20, per_prefix=100),
             limits.Rate(connections="120/1m"),
             limits.Stress(),
-            limits.Tarpit(),
+            limits.Tarpit(close_after=50),
             noop.Noop(20),
         ),
         # Who was naughty yesterday is not heard today, and who talks before the banner is no mail server. The refusals

@@ -159,6 +159,9 @@ class Connection:
 
     async def _live(self) -> None:
         """The session chain. Its onions have a scope, so that a server that is cut short can end them."""
+        if log.enabled("debug"):
+            session = self.session
+            log.debug("connected", session=session.id, client=str(session.client), listener=session.listener)
         onions = self.house.pipeline.onions(self.session)
         if not onions:
             await self._converse(self.session)

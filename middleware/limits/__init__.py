@@ -36,7 +36,8 @@ is counted in `total` alone.
 
 Where they stand matters. Sessions takes its place before TLS and the banner: below `proxy`, so that it sees the client
 and not the proxy, and above `tls`, so that handshakes count. It cannot be observed or scored, for it is around
-the session; the others can.
+the session; the others can. `Rate(connections=…)` counts when the banner is due, which at a listener with TLS from the
+first octet is after the handshake.
 
 What is counted lies in a store (`mailstack.services.store`), by default one in memory for each entry. Servers that
 share `store=SQLite("/var/lib/mailstack/limits.db")` share their limits. Entries with the same options in one store are

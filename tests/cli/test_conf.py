@@ -49,6 +49,14 @@ main()
 """
 
 
+# Dots, eight bits, a line that is too long, and no end of line but CRLF: every octet must arrive.
+AWKWARD = (
+    b"Subject: x\r\n folded\r\nX-Empty:\r\n\r\n.\r\n..\r\n.a\r\n\xfc\xff\r\n"
+    + b"x" * 20_000
+    + b"\r\n. \r\n\r\n.end\r\n"
+)
+
+
 @dataclass
 class Running:
     process: "subprocess.Popen[str]"
@@ -107,9 +115,11 @@ def test_quickstart_delivers_and_stops_in_good_order(tmp_path: Path, backend: st
         send(running.port, "anybody@example.org")
         with pytest.raises(smtplib.SMTPRecipientsRefused, match="relaying denied"):
             send(running.port, "anybody@elsewhere.example")
-        mails = [path.read_text() for path in (tmp_path / "var/mail/new").iterdir()]
-        assert len(mails) == 2
-        assert all(mail.endswith("Subject: hello\n\nIt works.\n") for mail in mails)
+        with smtplib.SMTP("127.0.0.1", running.port, timeout=30) as smtp:
+            smtp.sendmail("a@example.net", ["b@example.org"], AWKWARD)
+        mails = sorted((path.read_bytes() for path in (tmp_path / "var/mail/new").iterdir()), key=len)
+        assert [mail.endswith(b"Subject: hello\n\nIt works.\n") for mail in mails] == [True, True, False]
+        assert mails[2].endswith(b"\n" + AWKWARD.replace(b"\r\n", b"\n"))
         assert stop(running, number, idle) == 0
 
 

@@ -196,6 +196,12 @@ def test_the_pid_file_is_held_while_the_server_runs(tmp_path: Path) -> None:
         assert path.read_text() == f"{os.getpid()}\n"
 
 
+def test_the_process_is_called_what_it_serves(folder: Path) -> None:
+    pytest.importorskip("setproctitle")
+    with serving(folder, "", "--as-root") as (process, _):
+        assert Path(f"/proc/{process.pid}/cmdline").read_bytes().rstrip(b"\0") == b"mailstack: conf.py"
+
+
 def test_a_pid_file_that_cannot_be_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no PID file"), privileges.pid_file(tmp_path / "nowhere" / "pid"):
         pass
