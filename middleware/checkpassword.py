@@ -128,5 +128,6 @@ def _checked(command: tuple[str, ...]) -> tuple[str, ...]:
         raise ConfigError("CheckPassword: a command is a program and what it runs when all is well", remedy=remedy)
     program = command[0]
     if not os.path.isabs(program) or not os.path.isfile(program) or not os.access(program, os.X_OK):
+        remedy = "install it, or name the path of one that is there"
         raise ConfigError(f"CheckPassword: {program!r} is not the path of a program", remedy=remedy)
     return command
